@@ -1,0 +1,1 @@
+"""A JSON-RPC node for development and tests."""

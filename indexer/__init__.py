@@ -1,0 +1,1 @@
+"""The shared library of the indexer and its command line."""

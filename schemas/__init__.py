@@ -1,0 +1,1 @@
+"""The contract between the services: Avro schemas, their ids, and the topics."""

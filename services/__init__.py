@@ -1,0 +1,1 @@
+"""The long-running processes; none imports another."""

@@ -1,0 +1,1 @@
+"""Fetches, proves and decodes blocks: work item in, DecodedBlock out."""

@@ -1,0 +1,1 @@
+"""Stores decoded blocks in PostgreSQL together with the offsets they came from."""

@@ -1,0 +1,1 @@
+"""Publishes block numbers as work items."""
