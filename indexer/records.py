@@ -169,7 +169,9 @@ class DecodedBlock:
     token_transfers: TokenTransfers = field(default_factory=TokenTransfers)
     decoded_events: DecodedEvents = field(default_factory=DecodedEvents)
     proofs: Proof = Proof(0)
-    undecoded_logs: int = 0  # logs that a model named but its ABI did not fit
+    undecoded_logs: list[int] = field(
+        default_factory=list
+    )  # log indexes; a model named them, its ABI did not fit
     generation: int = 0
     job_id: int | None = None
     reason: Reason = Reason.BACKFILL

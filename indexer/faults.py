@@ -1,0 +1,43 @@
+"""Places where a test may kill or freeze this process; nothing happens unless FAULT_HOOKS names a folder.
+
+A test writes a file `<place>` or `<place>@<slot>` with one word (kill, stop or term) into the folder. The first
+process that comes by claims it by renaming it to `<place>.fired.<pid>` (which proves that the fault hit) and obeys.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+_FOLDER = os.environ.get("FAULT_HOOKS")
+_SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}
+
+PLACES = (
+    "producer.between-publish-and-record",
+    "decoder.between-produce-and-commit",
+    "decoder.after-commit",
+    "persister.before-copy",
+    "persister.inside-copy",
+    "persister.between-copy-and-commit",
+    "persister.between-commit-and-offset",
+)
+
+
+def hook(place: str) -> None:
+    """Obey the order that a test left for this place, if any."""
+    if _FOLDER is not None:
+        _obey(Path(_FOLDER), place)
+
+
+def _obey(folder: Path, place: str) -> None:
+    slot = os.environ.get("SLOT", "")
+    for name in (f"{place}@{slot}", place):
+        order = folder / name
+        try:
+            word = order.read_text().strip()
+            order.rename(folder / f"{name}.fired.{os.getpid()}")
+        except OSError:
+            continue  # no order, or another process claimed it
+        os.kill(os.getpid(), _SIGNALS[word])
+        return

@@ -1,0 +1,177 @@
+"""All settings in one typed, frozen object, read once from the environment and a `.env` file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+
+from indexer.errors import UserError
+
+
+def _setting(default: Any, doc: str, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"doc": doc, "secret": secret})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a deployment can set; the environment variable is the field's name in capitals."""
+
+    chain_id: int = _setting(43114, "EIP-155 id of the chain; checked against the node")
+    rpc_urls: tuple[str, ...] = _setting(
+        (), "JSON-RPC endpoints, comma-separated; may contain keys", secret=True
+    )
+    kafka_bootstrap_servers: str = _setting("", "host:port list of the Kafka brokers")
+    database_url: str = _setting("", "postgresql://… of the database", secret=True)
+    topic_prefix: str = _setting(
+        "", "put before every topic and group name, so that deployments share a cluster"
+    )
+    schema_registry_url: str = _setting(
+        "", "register or compare the schemas there; nothing needs it", secret=True
+    )
+    models: tuple[str, ...] = _setting((), "model files (TOML), comma-separated")
+    verify: str = _setting("full", "full | senders (adds every sender) | consistency (less)")
+
+    rpc_max_rps: float = _setting(
+        0.0, "requests a second for each URL, for the whole deployment; 0: no limit"
+    )
+    rpc_batch_size: int = _setting(50, "most blocks in one JSON-RPC batch; adapts below it")
+    rpc_max_concurrency: int = _setting(8, "most requests under way to one endpoint from one decoder")
+    rpc_timeout_seconds: float = _setting(30.0, "time for one HTTP request")
+    rpc_budget_seconds: float = _setting(20.0, "time for a block's retries in place, before blocks.retry.*")
+
+    window: int = _setting(2000, "blocks of a job under way at most (never below one stripe per partition)")
+    batch_size: int = _setting(100, "blocks published between two looks at pause, cancel and lease")
+    republish_seconds: float = _setting(
+        600.0, "age at which what is unresolved is published again (PROTOCOL 11)"
+    )
+    lease_seconds: float = _setting(10.0, "how long a producer's lease on a job lasts without renewal")
+
+    commit_seconds: float = _setting(0.2, "longest time between two commits of a decoder")
+    decoder_window: int = _setting(400, "blocks that a decoder may have under way")
+    decoder_window_mib: int = _setting(48, "MiB of answers that a decoder may hold")
+    persist_seconds: float = _setting(0.25, "longest time that a persister collects a batch")
+    persist_blocks: int = _setting(200, "most blocks in one database transaction")
+    persist_mib: int = _setting(8, "most MiB of records in one database transaction")
+    partition_blocks: int = _setting(
+        100_000, "block numbers in one table partition; fixed once data is stored"
+    )
+    lock_timeout_seconds: float = _setting(5.0, "how long a row transaction waits for a lock")
+
+    group_protocol: str = _setting("classic", "classic | consumer (KIP-848)")
+    session_timeout_seconds: float = _setting(
+        45.0, "classic protocol: time until a silent member is given up"
+    )
+    slot: str = _setting("", "stable name of this process in its group: StatefulSet ordinal or local slot")
+    metrics_port: int = _setting(0, "Prometheus metrics and health; 0: none")
+    log_format: str = _setting("text", "text | json")
+    log_level: str = _setting("info", "debug | info | warning | error")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, dotenv: Path | None = None) -> Settings:
+        """Read the environment, then `.env` for what it does not set.
+
+        Raises UserError for a value that does not fit its type, naming the variable.
+        """
+        return cls(
+            **{name: value for name, (value, origin) in read(environ, dotenv).items() if origin != "default"}
+        )
+
+    def require(self, *names: str) -> Settings:
+        """Return self; raises UserError naming what is not set and how to get it."""
+        missing = [name.upper() for name in names if not getattr(self, name)]
+        if missing:
+            raise UserError(
+                f"{', '.join(missing)} not set: export it, put it into .env,"
+                ' or start a local stack and run `eval "$(indexer stack env)"`',
+                code="SETTING_MISSING",
+            )
+        return self
+
+
+_CHOICES = {
+    "verify": ("full", "senders", "consistency"),
+    "group_protocol": ("classic", "consumer"),
+    "log_format": ("text", "json"),
+    "log_level": ("debug", "info", "warning", "error"),
+}
+_MINIMUM = {
+    "rpc_batch_size": 1,
+    "rpc_max_concurrency": 1,
+    "window": 1,
+    "batch_size": 1,
+    "partition_blocks": 64,
+    "persist_blocks": 1,
+    "decoder_window": 1,
+    "chain_id": 1,
+}
+
+
+def read(environ: Mapping[str, str] | None = None, dotenv: Path | None = None) -> dict[str, tuple[Any, str]]:
+    """Return every setting as (value, origin); origin is `environment`, `.env` or `default`."""
+    environ = os.environ if environ is None else environ
+    path = Path(".env") if dotenv is None else dotenv
+    from_file = {k: v for k, v in dotenv_values(path).items() if v is not None} if path.is_file() else {}
+    hints = get_type_hints(Settings)
+    found: dict[str, tuple[Any, str]] = {}
+    for each in fields(Settings):
+        variable = each.name.upper()
+        if environ.get(variable, "") != "":
+            found[each.name] = (_parse(each.name, hints[each.name], environ[variable]), "environment")
+        elif from_file.get(variable, "") != "":
+            found[each.name] = (_parse(each.name, hints[each.name], from_file[variable]), ".env")
+        else:
+            found[each.name] = (each.default, "default")
+    return found
+
+
+def _parse(name: str, kind: Any, text: str) -> Any:
+    try:
+        if kind is int:
+            value: Any = int(text)
+        elif kind is float:
+            value = float(text)
+        elif kind == tuple[str, ...]:
+            value = tuple(part.strip() for part in text.split(",") if part.strip())
+        else:
+            value = text
+    except ValueError:
+        raise UserError(f"{name.upper()}={text!r} is not a number", code="SETTING_INVALID") from None
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise UserError(
+            f"{name.upper()}={text!r}: choose {' or '.join(_CHOICES[name])}", code="SETTING_INVALID"
+        )
+    if name in _MINIMUM and value < _MINIMUM[name]:
+        raise UserError(f"{name.upper()}={text}: at least {_MINIMUM[name]}", code="SETTING_INVALID")
+    return value
+
+
+def shown(name: str, value: Any) -> str:
+    """Return a setting as it may be printed: of a secret only the host is left."""
+    secret = next(f.metadata["secret"] for f in fields(Settings) if f.name == name)
+    values = value if isinstance(value, tuple) else (value,)
+    return ",".join(_host(str(v)) if secret and v else str(v) for v in values)
+
+
+def _host(url: str) -> str:
+    parts = urlsplit(url)
+    try:
+        return f"{parts.scheme}://…@{parts.hostname or ''}:{parts.port or ''}/…" if parts.scheme else "…"
+    except ValueError:
+        return "…"
+
+
+def example() -> str:
+    """Return the text of `.env.example`, which is generated from this object."""
+    lines = [
+        "# Every setting with its default; `indexer config` shows what is in force and where it comes from."
+    ]
+    for each in fields(Settings):
+        default = ",".join(each.default) if isinstance(each.default, tuple) else each.default
+        lines += ["", f"# {each.metadata['doc']}", f"#{each.name.upper()}={default}"]
+    return "\n".join(lines) + "\n"
