@@ -37,6 +37,9 @@ class Proof(IntFlag):
     SENDERS_SAMPLE = 1024  # at least one sender of the block recovered
 
 
+NOTHING_PROVEN = Proof(0)
+
+
 @dataclass(frozen=True, slots=True)
 class BlockWorkItem:
     """One block number to be fetched, proven and decoded."""
@@ -106,9 +109,7 @@ class Transactions:
     v: list[int] = field(default_factory=list)  # v of legacy transactions, yParity of typed ones
     r: list[int] = field(default_factory=list)
     s: list[int] = field(default_factory=list)
-    extra: list[str | None] = field(
-        default_factory=list
-    )  # compact JSON of the RPC fields above do not cover:
+    extra: list[str | None] = field(default_factory=list)  # compact JSON of the RPC fields above do not cover:
     # accessList, blobVersionedHashes, maxFeePerBlobGas, authorizationList, sourceHash, mint, a foreign chainId …
     receipt_status: list[int | None] = field(default_factory=list)
     receipt_root: list[bytes | None] = field(default_factory=list)  # before Byzantium (EIP-658)
@@ -153,9 +154,7 @@ class DecodedEvents:
     log_index: list[int] = field(default_factory=list)
     model: list[str] = field(default_factory=list)
     event: list[str] = field(default_factory=list)  # Swap
-    args: list[str] = field(
-        default_factory=list
-    )  # compact JSON object; ints as decimal strings, bytes as 0x…
+    args: list[str] = field(default_factory=list)  # compact JSON object; ints as decimal strings, bytes as 0x…
 
 
 @dataclass(slots=True)
@@ -168,11 +167,29 @@ class DecodedBlock:
     logs: Logs = field(default_factory=Logs)
     token_transfers: TokenTransfers = field(default_factory=TokenTransfers)
     decoded_events: DecodedEvents = field(default_factory=DecodedEvents)
-    proofs: Proof = Proof(0)
-    undecoded_logs: list[int] = field(
-        default_factory=list
-    )  # log indexes; a model named them, its ABI did not fit
+    proofs: Proof = NOTHING_PROVEN
+    undecoded_logs: list[int] = field(default_factory=list)  # log indexes; a model named them, its ABI did not fit
     generation: int = 0
     job_id: int | None = None
     reason: Reason = Reason.BACKFILL
     model_version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one service did with one batch: a record on `pipeline.events`, derived and at least once."""
+
+    service: str  # producer | decoder | persister
+    instance: str
+    chain_id: int
+    stage: str
+    partition: int
+    first_block: int
+    last_block: int
+    blocks: int
+    at: int  # Unix milliseconds, the end of the batch
+    rows: int = 0
+    bytes: int = 0
+    job_id: int | None = None  # None: no job, or several
+    failures: dict[str, int] = field(default_factory=dict)  # stable error code → blocks
+    seconds: dict[str, float] = field(default_factory=dict)  # stage → time spent

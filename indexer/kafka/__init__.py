@@ -1,0 +1,1 @@
+"""Kafka at the edge: clients turned into the ports of the pipeline."""

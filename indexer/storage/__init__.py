@@ -1,0 +1,1 @@
+"""PostgreSQL: tables, migrations and the statements that more than one service uses."""
