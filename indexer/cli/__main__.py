@@ -1,0 +1,66 @@
+"""`indexer`: finds the command, runs it, and turns every error into one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from indexer.errors import IndexerError, UserError
+
+# name: (where the click command is, what `--help` says about it)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "stack": ("indexer.cli.stack:stack", "A local Kafka and PostgreSQL, without Docker."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is used: `--help` and start-up stay fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="evm-kafka-indexer", prog_name="indexer")
+def cli() -> None:
+    """Index EVM blocks through Kafka into PostgreSQL, each exactly once."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. Exit codes: 0 done, 1 failed, 2 the user must change something, 130 interrupted."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        cli.main(arguments, prog_name="indexer", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    except IndexerError as error:
+        click.echo(f"error: {error}", err=True)
+        return 2 if isinstance(error, UserError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""`indexer stack`: a local Kafka and PostgreSQL that need neither Docker nor Java to be installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from pathlib import Path
+
+import click
+
+from indexer import stack as local
+from indexer.stack import report
+
+DEFAULT = Path(".local/stack")
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT,
+    show_default=True,
+    help="Folder with everything that belongs to the stack.",
+)
+
+
+@click.group("stack")
+def stack() -> None:
+    """A local Kafka and PostgreSQL, without Docker.
+
+    An existing Kafka or database is used instead when KAFKA_BOOTSTRAP_SERVERS or DATABASE_URL is set.
+    """
+
+
+@stack.command()
+@click.option("--brokers", type=click.Choice(["1", "3"]), help="Number of brokers.  [default: 1, or as it was]")
+@data_dir_option
+def up(brokers: str | None, data_dir: Path) -> None:
+    """Start what does not run yet; returns when everything answers."""
+    external = report.external(data_dir, os.environ)
+    for line in external.lines():
+        click.echo(line)
+    if external.complete():
+        click.echo("nothing to start")
+        return
+    begun = time.monotonic()
+    running = local.is_running(data_dir)
+    found = local.start(
+        data_dir,
+        int(brokers) if brokers else None,
+        external_kafka=external.kafka,
+        external_database=external.database,
+    )
+    if running:
+        click.echo(f"already up in {data_dir}")
+    else:
+        click.echo(f"up after {time.monotonic() - begun:.1f} s in {data_dir}")
+    for line in report.addresses(found):
+        click.echo(line)
+    click.echo(f'for other commands: eval "$(indexer stack env{_option(data_dir)})"')
+
+
+@stack.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@data_dir_option
+def status(as_json: bool, data_dir: Path) -> None:
+    """Show what runs and whether it answers; exit code 1 when something does not."""
+    seen = report.status(data_dir)
+    if as_json:
+        click.echo(json.dumps(seen, indent=2))
+    else:
+        for line in report.status_lines(seen):
+            click.echo(line)
+    if not seen["up"]:
+        raise click.exceptions.Exit(1)
+
+
+@stack.command()
+@data_dir_option
+def env(data_dir: Path) -> None:
+    """Print the exports that other commands need."""
+    found = local.connect(data_dir)
+    click.echo(f"export KAFKA_BOOTSTRAP_SERVERS={shlex.quote(found.bootstrap_servers)}")
+    click.echo(f"export DATABASE_URL={shlex.quote(found.database_url)}")
+
+
+@stack.command()
+@click.option("--wipe", is_flag=True, help="Remove the folder with all data, too.")
+@data_dir_option
+def down(wipe: bool, data_dir: Path) -> None:
+    """Stop what `up` started; the data stays unless --wipe is given."""
+    running = local.is_running(data_dir)
+    if wipe:
+        local.wipe(data_dir)
+    else:
+        local.stop(data_dir)
+    click.echo(("stopped" if running else "nothing was running") + (", data removed" if wipe else ""))
+
+
+def _option(data_dir: Path) -> str:
+    return "" if data_dir == DEFAULT else f" --data-dir {shlex.quote(str(data_dir))}"

