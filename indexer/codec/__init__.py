@@ -1,0 +1,81 @@
+"""Every value of a topic to bytes and back: Avro in Confluent's wire format (DESIGN 3)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+from indexer.codec import block as _block
+from indexer.codec import wire as _wire
+from indexer.records import BlockWorkItem, DecodedBlock, Outcome, Reason, Rollback
+
+__all__ = [
+    "block_key",
+    "decode_outcome",
+    "decode_record",
+    "decode_work_item",
+    "encode_block",
+    "encode_outcome",
+    "encode_rollback",
+    "encode_work_item",
+]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def block_key(chain_id: int, number: int) -> bytes:
+    """Return the key of every record about one block, such as `43114:123`."""
+    return b"%d:%d" % (chain_id, number)
+
+
+def encode_work_item(item: BlockWorkItem) -> bytes:
+    """Raises PoisonError UNENCODABLE."""
+    return _wire.encode(
+        "block_work_item",
+        {
+            "chain_id": item.chain_id,
+            "number": item.number,
+            "generation": item.generation,
+            "expected_hash": item.expected_hash,
+            "job_id": item.job_id,
+            "reason": item.reason,
+        },
+    )
+
+
+def decode_work_item(value: bytes) -> BlockWorkItem:
+    """Raises PoisonError NOT_AVRO or UNKNOWN_SCHEMA_ID."""
+    _, record = _wire.decode(value, "block_work_item")
+    record["reason"] = Reason(record["reason"])
+    return BlockWorkItem(**record)
+
+
+def encode_block(block: DecodedBlock) -> bytes:
+    """Raises PoisonError UNENCODABLE, naming the column."""
+    return _wire.encode("decoded_block", _block.to_avro(block))
+
+
+def encode_rollback(rollback: Rollback) -> bytes:
+    """Raises PoisonError UNENCODABLE."""
+    return _wire.encode("rollback", asdict(rollback))
+
+
+def decode_record(value: bytes) -> DecodedBlock | Rollback:
+    """Return what a record of `blocks.decoded` carries; the schema's id tells which.
+
+    Raises PoisonError NOT_AVRO, UNKNOWN_SCHEMA_ID or INCONSISTENT_COLUMNS.
+    """
+    subject, record = _wire.decode(value, "decoded_block", "rollback")
+    return _block.from_avro(record) if subject == "decoded_block" else Rollback(**record)
+
+
+def encode_outcome(outcome: Outcome) -> bytes:
+    """Raises PoisonError UNENCODABLE."""
+    return _wire.encode("outcome", asdict(outcome))
+
+
+def decode_outcome(value: bytes) -> Outcome:
+    """Raises PoisonError NOT_AVRO or UNKNOWN_SCHEMA_ID."""
+    _, record = _wire.decode(value, "outcome")
+    record["at"] = (record["at"] - _EPOCH) // timedelta(milliseconds=1)
+    return Outcome(**record)
