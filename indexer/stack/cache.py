@@ -9,8 +9,7 @@ import os
 import shutil
 import tempfile
 import tomllib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -41,14 +40,19 @@ class Jar:
 class Source(Protocol):
     """Where jars come from."""
 
-    def fetch(self, jar: Jar, scratch: Path) -> Path:
-        """Return the downloaded file of `jar`, somewhere below `scratch`."""
+    def fetch(self, jars: Sequence[Jar], scratch: Path) -> list[Path]:
+        """Return the file of each jar, somewhere below `scratch`. Raises UserError for one that cannot be had."""
 
 
 def locked(section: str, text: str | None = None) -> list[Jar]:
     """The jars of one section of the lock file (`broker` or `tools`)."""
     found = tomllib.loads(LOCK.read_text() if text is None else text)[section]
-    return [Jar(*coordinate.split(":"), sha256) for coordinate, sha256 in found.items()]
+    return [Jar(*_parts(coordinate), sha256) for coordinate, sha256 in found.items()]
+
+
+def _parts(coordinate: str) -> tuple[str, str, str]:
+    group, artifact, version = coordinate.split(":")
+    return group, artifact, version
 
 
 def cache_dir() -> Path:
@@ -58,21 +62,21 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evm-kafka-indexer"
 
 
-def installed(section: str, source: Source | None = None) -> Path:
+def installed(section: str, source: Source) -> Path:
     """The folder with the jars of `section`, downloaded and checked first where they are missing.
 
-    Safe against others that install at the same time, and against being killed: one folder per content of the lock file,
-    which appears by rename when it is complete. Raises UserError where a jar cannot be had.
+    Safe against others that install at the same time, and against being killed: one folder per content of the lock
+    file, which appears by rename when it is complete. Raises UserError where a jar cannot be had.
     """
     jars = locked(section)
-    key = hashlib.sha256("".join(jar.sha256 for jar in jars).encode()).hexdigest()[:12]
+    key = hashlib.sha256("".join(sorted(jar.sha256 for jar in jars)).encode()).hexdigest()[:12]
     target = cache_dir() / f"kafka-{section}-{key}"
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with exclusive(target.parent / f"{target.name}.lock"):
         if not target.exists():
-            _install(jars, target, source or Maven())
+            _install(jars, target, source)
     return target
 
 
@@ -88,13 +92,12 @@ def _install(jars: list[Jar], target: Path, source: Source) -> None:
     for left_over in target.parent.glob(f"{target.name}.part-*"):
         shutil.rmtree(left_over, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{target.name}.part-", dir=target.parent) as scratch:
-        ready = Path(scratch) / "jars"
+        ready = Path(scratch) / "ready"
         ready.mkdir(mode=0o755)
-        with ThreadPoolExecutor(8) as pool:
-            for jar, path in zip(jars, pool.map(lambda jar: source.fetch(jar, Path(scratch)), jars), strict=True):
-                check(jar, path)
-                shutil.move(path, ready / jar.file)
-        os.replace(ready, target)
+        for jar, path in zip(jars, source.fetch(jars, Path(scratch)), strict=True):
+            check(jar, path)
+            path.replace(ready / jar.file)
+        ready.replace(target)
 
 
 def check(jar: Jar, path: Path) -> None:
@@ -105,38 +108,3 @@ def check(jar: Jar, path: Path) -> None:
             f"{jar.coordinate} has SHA-256 {found[:16]}…, the lock file says {jar.sha256[:16]}…: not installed",
             code="STACK_CHECKSUM",
         )
-
-
-class Maven:
-    """Jars from the Maven repository that jgo uses."""
-
-    def __init__(self) -> None:
-        try:
-            from jgo.maven import MavenContext, PythonResolver
-        except ImportError as error:
-            raise UserError(
-                "Kafka is not installed: the package `jgo` is missing; "
-                "install the extra `evm-kafka-indexer[local]`, or set KAFKA_HOME to a Kafka 4 installation",
-                code="STACK_MISSING",
-            ) from error
-        self._context = lambda scratch: MavenContext(
-            repo_cache=scratch / "repository", local_repos=[], resolver=PythonResolver(), timeout=60
-        )
-
-    def fetch(self, jar: Jar, scratch: Path) -> Path:
-        component = self._context(scratch).project(jar.group, jar.artifact).at_version(jar.version)
-        try:
-            path = component.artifact().resolve()
-        except Exception as error:  # whatever jgo and requests raise means the same to the user
-            raise _refused(jar) from error
-        if path is None:
-            raise _refused(jar)
-        return Path(path)
-
-
-def _refused(jar: Jar) -> UserError:
-    return UserError(
-        f"Kafka cannot be installed: {jar.coordinate} was not downloaded (no network, or refused); "
-        "connect to the network, or set KAFKA_HOME to a Kafka 4 installation",
-        code="STACK_DOWNLOAD",
-    )

@@ -28,7 +28,7 @@ POLL = 0.1
 GRACE = 5.0
 
 
-class Told(Exception):
+class EndError(Exception):
     """SIGTERM was received."""
 
 
@@ -82,7 +82,7 @@ def remove(folder: str) -> None:
 
 
 def on_sigterm(_signal: int, _frame: object) -> None:
-    raise Told
+    raise EndError
 
 
 def main(arguments: list[str]) -> int:
@@ -100,7 +100,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(signal.SIGTERM, on_sigterm)
         os.write(sys.stdout.fileno(), f"{server.pid}\n".encode())
         code = watch(server, options.lifeline)
-    except (Told, BrokenPipeError):
+    except (EndError, BrokenPipeError):
         code = None
     if code is not None:
         return code

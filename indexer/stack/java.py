@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from indexer.errors import FatalError, UserError
-from indexer.stack import cache, config
+from indexer.stack import cache, config, sources
 
 LOG_CONFIG = Path(__file__).with_name("log4j2.xml")
 
@@ -39,18 +39,18 @@ def classpath(*, tools: bool = False) -> str:
             raise UserError(f"KAFKA_HOME is {home}, but there is no folder {libs}")
         return f"{libs}/*"
     sections = ["broker", "tools"] if tools else ["broker"]
-    return ":".join(f"{cache.installed(section)}/*" for section in sections)
+    return ":".join(f"{cache.installed(section, sources.Download())}/*" for section in sections)
 
 
 def broker_command(properties: Path) -> list[str | Path]:
     options = config.java_options(LOG_CONFIG, "WARN")
-    memory = [f"-Xmx{config.HEAP}", "-XX:+ExitOnOutOfMemoryError"]
+    memory: list[str | Path] = [f"-Xmx{config.HEAP}", "-XX:+ExitOnOutOfMemoryError"]
     return [java(), *memory, *options, "-cp", classpath(), "kafka.Kafka", properties]
 
 
 def format_command(cluster_id: str, properties: Path) -> list[str | Path]:
     options = ["-Xmx128m", "-XX:TieredStopAtLevel=1", *config.java_options(LOG_CONFIG, "WARN")]
-    storage = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", properties]
+    storage: list[str | Path] = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", properties]
     return [java(), *options, "-cp", classpath(), *storage]
 
 
@@ -61,7 +61,7 @@ def kafka_tool(main_class: str, *arguments: str, seconds: float = 60) -> str:
     `kafka_tool("org.apache.kafka.tools.DumpLogSegments", "--files", …)`. Raises FatalError when it fails.
     """
     options = ["-Xmx256m", "-XX:TieredStopAtLevel=1", *config.java_options(LOG_CONFIG, "ERROR")]
-    command = [java(), *options, "-cp", classpath(tools=True), main_class, *arguments]
+    command: list[str | Path] = [java(), *options, "-cp", classpath(tools=True), main_class, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()

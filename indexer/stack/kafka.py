@@ -6,6 +6,7 @@ import shutil
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from indexer.errors import FatalError
 from indexer.stack import config, java, process
@@ -84,9 +85,9 @@ def known(bootstrap_servers: str, seconds: float = 5.0) -> set[int]:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    quiet = {"log_level": 0, "error_cb": lambda _error: None, "reconnect.backoff.ms": 50}
+    quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda _error: None, "reconnect.backoff.ms": 50}
     try:
-        admin = AdminClient({"bootstrap.servers": bootstrap_servers, **quiet})
+        admin = AdminClient(quiet | {"bootstrap.servers": bootstrap_servers})
         return set(admin.list_topics(timeout=seconds).brokers)
     except KafkaException:
         return set()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import os
 import random
 import secrets
 import socket
@@ -78,7 +77,7 @@ def new_layout(brokers: int) -> Layout:
 
 def free_port(taken: set[int]) -> int:
     """A port of PORTS that nobody listens on and that is not in `taken`, to which it is added."""
-    for port in random.sample(PORTS, 200):  # noqa: S311 - a port is no secret
+    for port in random.sample(PORTS, 200):
         if port not in taken and is_free(port):
             taken.add(port)
             return port
@@ -148,7 +147,7 @@ class Folder:
         fresh = target.with_suffix(".new")
         fresh.touch(mode=0o600)
         fresh.write_text(json.dumps(dataclasses.asdict(value), indent=1) + "\n")
-        os.replace(fresh, target)
+        fresh.replace(target)
 
     def forget_state(self) -> None:
         self._state.unlink(missing_ok=True)

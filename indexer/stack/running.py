@@ -164,9 +164,10 @@ def start(
 ) -> RunningStack:
     """Start what does not run yet in `data_dir` and return when all of it answers.
 
-    Without `die_with_parent` the servers outlive this process from then on; whatever ends it before, ends them. With it they
-    end with this process, and with `remove_with_parent` the folder goes too. The external servers are used instead of
-    own ones. `brokers` is 1 or 3 (None: as the folder has it, else 1). Raises UserError for what the user must provide.
+    Without `die_with_parent` the servers outlive this process from then on; whatever ends it before, ends them. With
+    it they end with this process, and with `remove_with_parent` the folder goes too. The external servers are used
+    instead of own ones. `brokers` is 1 or 3 (None: as the folder has it, else 1). Raises UserError for what the user
+    must provide.
     """
     folder = Folder(data_dir)
     _refuse_foreign(folder)
@@ -177,9 +178,7 @@ def start(
             return RunningStack(folder, shape)
         end(folder, graceful=False)  # what lost a part of it, or was killed before it was ready
         if not process.wait_for_guards(folder.alive):
-            raise UserError(
-                f"the stack in {folder.path} belongs to a process that still runs; choose another --data-dir"
-            )
+            raise UserError(f"another process still uses {folder.path}; choose another --data-dir")
         shape = layout.with_free_ports(shape)
         folder.save(shape)
         wanted = State(ready=False, external_kafka=external_kafka, external_database=external_database)
@@ -190,7 +189,7 @@ def start(
 
 
 def _start_servers(folder: Folder, shape: Layout, state: State, remove: Path | None) -> list[process.Guarded]:
-    """Start both servers side by side; when one fails the others end too. The state file is complete before we return."""
+    """Start both servers side by side; when one fails the other ends too. The state file is complete on return."""
     started: list[process.Guarded] = []
     brokers: dict[int, process.Guarded] = {}
 
