@@ -1,0 +1,220 @@
+"""The command line: `devchain serve`, `devchain recorded`, `devchain build`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from devchain.build import DEFAULT_CACHE, open_chain
+from devchain.chainfile import ChainFile
+from devchain.endpoint import Endpoint
+from devchain.faults import FaultError, Faults
+from devchain.params import PROFILES, ChainParams
+from devchain.recorded import RecordedChain, RecordingError, read_lines
+from devchain.server import Server
+from devchain.store import Store
+
+_CHAIN_OPTIONS = [
+    click.option("--seed", default=1, show_default=True, help="The same seed, the same bytes."),
+    click.option(
+        "--profile",
+        type=click.Choice(PROFILES),
+        default="mixed",
+        show_default=True,
+        help="What the blocks hold (see above).",
+    ),
+    click.option(
+        "--blocks",
+        default=1000,
+        show_default=True,
+        type=click.IntRange(0),
+        help="Number of the head; block 0 is an empty genesis.",
+    ),
+    click.option("--chain-id", default=43114, show_default=True, type=click.IntRange(1)),
+    click.option("--ethereum", is_flag=True, help="Plain Ethereum headers, not the Avalanche C-Chain's."),
+    click.option("--huge", metavar="HEIGHT[:BYTES]", help="Make one block very large: 6.5 MB of JSON, or BYTES."),
+    click.option(
+        "--cache",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=DEFAULT_CACHE,
+        show_default=True,
+        help="Where built chains are kept.",
+    ),
+    click.option("--jobs", type=click.IntRange(1), help="Processes that build.  [default: one per core]"),
+]
+_SERVE_OPTIONS = [
+    click.option("--host", default="127.0.0.1", show_default=True),
+    click.option("--port", default=8545, show_default=True, help="0 takes a free one."),
+    click.option("--twin-port", type=int, help="A second endpoint of the chain, with faults of its own."),
+    click.option("--twin-lag", default=3, show_default=True, help="How many blocks the twin is behind."),
+    click.option("--latency-ms", type=float, help="Wait before every answer."),
+    click.option("--no-receipts-method", is_flag=True, help="Without eth_getBlockReceipts."),
+    click.option(
+        "--fault",
+        "faults",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Any fault: p_429=0.1, head=10000000, 'null_blocks={\"5\":2}' (see devchain/README.md).",
+    ),
+    click.option("--until-stdin-closes", is_flag=True, help="Stop when standard input ends."),
+]
+
+
+def _with(options: list[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def main() -> None:
+    """A JSON-RPC node for development and tests: a chain from a seed or from recorded blocks, with faults on request.
+
+    \b
+    devchain serve --profile bench --blocks 10000     a chain of 10,000 blocks on http://127.0.0.1:8545
+    devchain serve --fault p_429=0.05 --latency-ms 20  one that misbehaves
+    devchain recorded blocks.jsonl.gz --chain-id 1    real blocks, as a node answered them
+
+    \b
+    While it runs (from this machine only):
+    curl -d '{"next_5xx": 3}' localhost:8545/faults     the next three requests fail
+    curl -d '{"reset": true}' localhost:8545/faults     no faults
+    curl localhost:8545/stats                           what was asked for; /stats/blocks: block by block
+    """
+
+
+@main.command()
+@_with(_CHAIN_OPTIONS)
+@_with(_SERVE_OPTIONS)
+def serve(**options: Any) -> None:
+    """Serve a simulated chain; it is built first unless the cache has it.
+
+    \b
+    Profiles:
+      mixed   everything: transfers, tokens, swaps, failures, creations, odd logs, empty blocks, one block
+              of 500 transactions in 500 blocks, the header forms of three Avalanche upgrades
+      bench   every block 40 transactions and 65 logs, 118 kB of JSON
+      small   every block three transactions and two logs
+      empty   no transactions
+    """
+    faults = _faults(options)
+    _run(_chain(options), faults, options)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--chain-id", type=int, help="Which chain, where the files hold several.")
+@_with(_SERVE_OPTIONS)
+def recorded(files: tuple[Path, ...], chain_id: int | None, **options: Any) -> None:
+    """Serve recorded blocks: JSON lines with chain_id, block and receipts, gzipped or not."""
+    faults = _faults(options)
+    try:
+        store = RecordedChain(read_lines(files), chain_id)
+    except RecordingError as error:
+        raise click.ClickException(str(error)) from error
+    _run(store, faults, options)
+
+
+@main.command()
+@_with(_CHAIN_OPTIONS)
+def build(**options: Any) -> None:
+    """Build a simulated chain into the cache without serving it."""
+    started = time.monotonic()
+    chain = _chain(options)
+    click.echo(
+        f"chain {chain.chain_id}, blocks 0 to {chain.head}, head 0x{chain.block_hash(chain.head).hex()}: "
+        f"{time.monotonic() - started:.1f} s"
+    )
+
+
+def _chain(options: dict[str, Any]) -> ChainFile:
+    height, _, size = (options["huge"] or "").partition(":")
+    values = {name: options[name] for name in ("seed", "profile", "blocks", "chain_id", "ethereum")}
+    try:
+        if height:
+            values["huge_at"] = int(height)
+        if size:
+            values["huge_bytes"] = int(size)
+    except ValueError:
+        raise click.UsageError("--huge takes HEIGHT or HEIGHT:BYTES") from None
+    params = ChainParams(**values)
+    return open_chain(params, options["cache"], jobs=options["jobs"], progress=_Progress())
+
+
+class _Progress:
+    """A line on standard error that says how far the building is."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last < 1 and done < total:
+            return
+        self._last = now
+        end = "\n" if done == total or not sys.stderr.isatty() else ""
+        start = "\r" if sys.stderr.isatty() else ""
+        click.echo(f"{start}devchain: {done:,} of {total:,} blocks built{end}", err=True, nl=False)
+
+
+def _faults(options: dict[str, Any]) -> Faults:
+    changes: dict[str, Any] = {}
+    for text in options["faults"]:
+        name, _, value = text.partition("=")
+        try:
+            changes[name] = json.loads(value)
+        except ValueError:
+            changes[name] = value
+    if options["latency_ms"] is not None:
+        changes["latency_ms"] = options["latency_ms"]
+    if options["no_receipts_method"]:
+        changes["receipts_method"] = False
+    faults = Faults()
+    try:
+        faults.update(changes)
+    except FaultError as error:
+        raise click.UsageError(str(error)) from error
+    return faults
+
+
+def _run(store: Store, faults: Faults, options: dict[str, Any]) -> None:
+    try:
+        asyncio.run(_serve(store, faults, options))
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on {options['host']}: {error.strerror}") from error
+
+
+async def _serve(store: Store, faults: Faults, options: dict[str, Any]) -> None:
+    """Listen until told to stop; the line on standard output says that requests are welcome."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(kind, stop.set)
+    servers = [Server(Endpoint(store, faults), options["host"], options["port"])]
+    if options["twin_port"] is not None:
+        twin = Endpoint(store, Faults(lag=options["twin_lag"]))
+        servers.append(Server(twin, options["host"], options["twin_port"]))
+    if options["until_stdin_closes"]:
+        loop.add_reader(0, lambda: None if os.read(0, 1024) else stop.set())
+    urls = " and ".join(f"http://{options['host']}:{server.port}" for server in servers)
+    click.echo(f"devchain: chain {store.chain_id}, head {store.head}, at {urls}")
+    sys.stdout.flush()
+    await stop.wait()
+    for server in servers:
+        server.close()
+
+
+if __name__ == "__main__":
+    main()

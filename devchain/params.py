@@ -1,0 +1,35 @@
+"""What a simulated chain is made from; these values alone determine every byte of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
+
+from devchain.secp256k1 import keccak
+
+GENERATOR_VERSION = 1  # raise it whenever the same parameters give other bytes: old caches are then left alone
+Profile = Literal["mixed", "bench", "small", "empty"]
+PROFILES: tuple[Profile, ...] = get_args(Profile)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainParams:
+    """A chain of the blocks 0 (genesis, empty) to `blocks`."""
+
+    seed: int = 1
+    profile: Profile = "mixed"
+    blocks: int = 1000
+    chain_id: int = 43114
+    ethereum: bool = False  # a plain Ethereum header instead of the Avalanche C-Chain's
+    huge_at: int | None = None  # number of one very large block
+    huge_bytes: int = 6_500_000  # its least size, block and receipts together, as JSON
+
+    def identity(self) -> str:
+        """Everything but the length, as text: of two such chains the shorter one is the start of the longer one."""
+        fields = {key: value for key, value in asdict(self).items() if key != "blocks"}
+        return json.dumps({"generator": GENERATOR_VERSION, **fields}, sort_keys=True)
+
+    def folder(self) -> str:
+        """The name of this chain's folder in the cache."""
+        return f"{self.profile}-{self.seed}-{keccak(self.identity().encode()).hex()[:10]}-{self.blocks}"
