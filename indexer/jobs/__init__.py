@@ -1,0 +1,1 @@
+"""Jobs without a database: which blocks, in which order, in which stripes."""

@@ -1,0 +1,78 @@
+"""How far the consumers are behind: what decides whether unresolved blocks were lost or are only waiting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from indexer.kafka import config
+from indexer.settings import Settings
+
+_MARKERS = 1  # a transaction's marker takes an offset that no consumer ever reads
+
+
+@dataclass(slots=True)
+class Stillness:
+    """Tells a partition that lags from one whose last offsets are only markers: nothing moves there any more."""
+
+    patience: float
+    seen: dict[tuple[str, int], tuple[int, int, float]] = field(default_factory=dict)
+
+    def lags(self, source: tuple[str, int], committed: int, end: int, now: float) -> bool:
+        """Say whether records wait there: behind by more than a marker, and not frozen for `patience` seconds."""
+        last = self.seen.get(source)
+        if last is None or last[:2] != (committed, end):
+            self.seen[source] = (committed, end, now)
+            return end - committed > _MARKERS
+        return end - committed > _MARKERS and now - last[2] < self.patience
+
+
+class LagReader:
+    """Reads committed and end offsets of the decoders and persisters through the admin API."""
+
+    def __init__(self, settings: Settings, now: Callable[[], float] = time.monotonic) -> None:
+        self._admin = AdminClient(config.common(settings))
+        self._prefix, self._now = settings.topic_prefix, now
+        self._stillness = Stillness(settings.republish_seconds)
+
+    def lagging(self, groups: Mapping[str, Collection[str]], partitions: int) -> set[int]:
+        """Return the partition numbers at which any of the groups (name → topics) still has records to read.
+
+        Raises KafkaException when the brokers do not answer: then nothing is known, and nothing is to be concluded.
+        """
+        behind = set()
+        for group, topics in groups.items():
+            for source, (committed, end) in self._offsets(group, topics, partitions).items():
+                if self._stillness.lags(source, committed, end, self._now()):
+                    behind.add(source[1])
+        return behind
+
+    def waiting(self, group: str, topics: Collection[str], partitions: int) -> int:
+        """Return about how many records of these topics the group has not read; 0 when the brokers do not answer."""
+        try:
+            return sum(max(end - done, 0) for done, end in self._offsets(group, topics, partitions).values())
+        except KafkaException:
+            return 0
+
+    def _offsets(self, group: str, topics: Collection[str], partitions: int) -> dict[tuple[str, int], tuple[int, int]]:
+        names = [self._prefix + topic for topic in topics]
+        asked = [TopicPartition(name, p) for name in names for p in range(partitions)]
+        full = self._prefix + group
+        done = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(full, asked)], request_timeout=10)
+        latest = self._admin.list_offsets(
+            {each: OffsetSpec.latest() for each in asked},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=10,
+        )
+        first = self._admin.list_offsets({each: OffsetSpec.earliest() for each in asked}, request_timeout=10)
+        committed = {(p.topic, p.partition): p.offset for p in done[full].result().topic_partitions}
+        found = {}
+        for each, future in latest.items():
+            source = (each.topic, each.partition)
+            start = first[each].result().offset
+            found[source] = (max(committed.get(source, -1), start), future.result().offset)
+        return found

@@ -1,0 +1,184 @@
+"""The producer's loop: take leases, open stripes within the window, publish them, note what arrived.
+
+A stripe goes through three states, so that a producer may die anywhere:
+
+- recorded: its row in job_coverage is made, with the bits of what is stored already; published_at is NULL
+- published: the brokers confirmed its items; published_at is set
+- resolved: every wanted height is stored or dead; the persister sets these bits
+
+Whoever takes a job over publishes again what is recorded and not published, and nothing that is stored. What stays
+unresolved for `republish_seconds` while nothing lags was lost on the way and is published again (PROTOCOL 11).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaException
+
+from indexer.faults import hook
+from indexer.jobs.ranges import Ranges, Stripe
+from indexer.jobs.strategies import strategy
+from indexer.settings import Settings
+from indexer.storage import jobs
+from indexer.storage.jobs import Connection, Lease
+from indexer.topics import DECODED, RETRY, WORK, partition_of
+from services.producer.lag import LagReader
+from services.producer.publisher import Publisher
+from services.producer.schedule import Allowance, stripes_now
+
+log = logging.getLogger(__name__)
+
+_HINT_SECONDS = 2.0  # how often the parked records are counted
+_OVERDUE_SECONDS = 5.0  # how often lost items are looked for
+_IDLE_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class Held:
+    """A job under our lease, and what of it is worth keeping between two looks."""
+
+    lease: Lease
+    blocks: Ranges
+    allowance: Allowance = field(default_factory=Allowance)
+    overdue_at: float = 0.0
+
+
+class ProducerLoop:
+    """One producer; several may run, each job has one at a time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        connection: Connection,
+        publisher: Publisher,
+        lag: LagReader,
+        owner: str,
+        partitions: int,
+        clock: Callable[[], float],
+        most_jobs: int = 10,
+    ) -> None:
+        self._settings, self._connection, self._publisher, self._lag = settings, connection, publisher, lag
+        self._owner, self._partitions, self._clock, self._most_jobs = owner, partitions, clock, most_jobs
+        self._held: dict[int, Held] = {}
+        self._parked, self._parked_at = 0, 0.0
+        self._look_for_jobs_at = 0.0
+
+    def step(self) -> float:
+        """Serve every job once; return how many seconds there is nothing to do."""
+        self._take_jobs()
+        published = False
+        for held in list(self._held.values()):
+            published |= self._serve(held)
+        self._note_confirmed()
+        return 0.0 if published else _IDLE_SECONDS
+
+    def close(self) -> None:
+        """Wait for what is on its way, note it, and give the leases back."""
+        self._publisher.close()
+        self._note_confirmed()
+        for held in self._held.values():
+            jobs.release_lease(self._connection, held.lease.id, self._owner, held.lease.lease_epoch)
+        self._held.clear()
+
+    def reconnect(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def _take_jobs(self) -> None:
+        if self._clock() < self._look_for_jobs_at or len(self._held) >= self._most_jobs:
+            return
+        self._look_for_jobs_at = self._clock() + 0.25
+        seconds, room = self._settings.lease_seconds, self._most_jobs - len(self._held)
+        for job_id in jobs.take_leases(self._connection, self._settings.chain_id, self._owner, seconds, room):
+            lease = jobs.renew_lease(self._connection, job_id, self._owner, None, seconds)
+            if lease is None:
+                continue
+            log.info("job %d: taken, %s", job_id, lease.state)
+            held = self._held[job_id] = Held(lease, jobs.job_blocks(self._connection, job_id))
+            again = jobs.unpublished(self._connection, job_id)
+            self._publish(held, [stripe for stripe in again if stripe.wanted])
+            jobs.mark_published(self._connection, job_id, [s.number for s in again if not s.wanted])
+
+    def _serve(self, held: Held) -> bool:
+        lease = jobs.renew_lease(
+            self._connection, held.lease.id, self._owner, held.lease.lease_epoch, self._settings.lease_seconds
+        )
+        if lease is None:
+            log.info("job %d: lease lost", held.lease.id)
+            del self._held[held.lease.id]
+            return False
+        held.lease = lease
+        under_way = jobs.under_way(self._connection, lease.id)
+        self._publish_again_what_is_lost(held)
+        if lease.state == "running" and not lease.exhausted:
+            return self._open(held, under_way)
+        if lease.state != "paused":
+            self._finish(held, under_way)
+        return False
+
+    def _open(self, held: Held, under_way: int) -> bool:
+        lease = held.lease
+        most = stripes_now(lease.window_blocks, under_way, self._parked_now(), self._partitions, lease.batch_size)
+        most = held.allowance.take(lease.rate, self._clock(), most * 64) // 64
+        if most == 0:
+            return False
+        stripes, position = strategy(lease.strategy)(held.blocks, lease.position, most, self._sizes)
+        left = jobs.open_stripes(self._connection, lease, self._owner, self._settings.chain_id, stripes, position)
+        if left is None:
+            return False
+        complete = {s.number for s in stripes} - {s.number for s in left}
+        if complete:
+            jobs.mark_published(self._connection, lease.id, sorted(complete))
+        self._publish(held, left)
+        return True
+
+    def _publish(self, held: Held, stripes: list[Stripe]) -> None:
+        self._publisher.publish(held.lease, stripes)
+        if stripes:
+            hook("producer.between-publish-and-record")
+
+    def _note_confirmed(self) -> None:
+        for job_id, stripes in self._publisher.confirmed().items():
+            jobs.mark_published(self._connection, job_id, stripes)
+
+    def _publish_again_what_is_lost(self, held: Held) -> None:
+        job_id, now = held.lease.id, self._clock()
+        if self._publisher.failed(job_id) and not self._publisher.waiting(job_id):
+            self._publish(held, [s for s in jobs.unpublished(self._connection, job_id) if s.wanted])
+        if now < held.overdue_at or held.lease.state == "paused":
+            return
+        held.overdue_at = now + min(_OVERDUE_SECONDS, self._settings.republish_seconds)
+        lost = jobs.overdue(self._connection, job_id, self._settings.republish_seconds)
+        if not lost:
+            return
+        try:
+            behind = self._lag.lagging({"decoder": (*WORK, *RETRY), "persister": (DECODED,)}, self._partitions)
+        except KafkaException as error:
+            log.warning("job %d: lag unknown, nothing is published again: %s", job_id, error.args[0].str())
+            return
+        lost = [s for s in lost if partition_of(s.number * 64, self._partitions) not in behind]
+        if lost:
+            log.warning("job %d: publishing %d blocks again", job_id, sum(s.blocks for s in lost))
+            self._publish(held, lost)
+
+    def _finish(self, held: Held, under_way: int) -> None:
+        lease = held.lease
+        if under_way > 0 or self._publisher.waiting(lease.id):
+            return
+        status = jobs.job_status(self._connection, self._settings.chain_id, lease.id)
+        state = "cancelled" if lease.state == "cancelling" else "done"
+        message = f"{status.stored} stored, {status.dead} dead of {status.total}"
+        if jobs.finish_job(self._connection, lease, self._owner, state, message):
+            log.info("job %d: %s, %s", lease.id, state, message)
+            del self._held[lease.id]
+
+    def _parked_now(self) -> int:
+        if self._clock() >= self._parked_at:
+            self._parked_at = self._clock() + _HINT_SECONDS
+            self._parked = self._lag.waiting("decoder", RETRY, self._partitions)
+        return self._parked
+
+    def _sizes(self, bounds: list[tuple[int, int]]) -> list[float | None]:
+        return jobs.mean_sizes(self._connection, self._settings.chain_id, bounds)

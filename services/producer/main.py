@@ -1,0 +1,52 @@
+"""Wires the producer: settings → PostgreSQL, Kafka → the loop. `python -m services.producer.main`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+import psycopg
+
+from indexer import service
+from indexer.kafka.admin import check_topics
+from indexer.settings import Settings
+from indexer.storage import engine
+from indexer.topics import load_topics
+from services.producer.lag import LagReader
+from services.producer.loop import ProducerLoop
+from services.producer.publisher import Publisher
+
+log = logging.getLogger("producer")
+
+
+def main(settings: Settings, stop: Callable[[], bool]) -> None:
+    settings.require("kafka_bootstrap_servers", "database_url")
+    topics = load_topics(settings.topic_prefix)
+    partitions = check_topics(settings.kafka_bootstrap_servers, topics)
+    connection = engine.connect(settings, "producer")
+    owner = f"{socket.gethostname()}:{os.getpid()}:{settings.slot}"
+    work = dict(zip(("high", "normal", "low"), topics.work, strict=True))
+    loop = ProducerLoop(
+        settings,
+        connection,
+        Publisher(settings, work, partitions),
+        LagReader(settings),
+        owner,
+        partitions,
+        time.monotonic,
+    )
+    while not stop():
+        try:
+            time.sleep(loop.step())
+        except psycopg.OperationalError as error:
+            log.warning("database: %s; connecting again", type(error).__name__)
+            loop.reconnect(engine.reconnect(settings, "producer", stop))
+    loop.close()
+
+
+if __name__ == "__main__":
+    sys.exit(service.run("producer", main))

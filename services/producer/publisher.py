@@ -1,0 +1,104 @@
+"""Work items on their way to Kafka: an idempotent producer, and which stripes have arrived whole."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from indexer import codec
+from indexer.errors import FatalError
+from indexer.jobs.ranges import Stripe
+from indexer.kafka import config
+from indexer.records import BlockWorkItem, Reason
+from indexer.settings import Settings
+from indexer.storage.jobs import Lease
+from indexer.topics import partition_of
+
+log = logging.getLogger(__name__)
+
+_MISSING = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
+
+
+class Publisher:
+    """Publishes whole stripes and tells which of them the brokers have confirmed."""
+
+    def __init__(self, settings: Settings, topics: dict[str, str], partitions: int) -> None:
+        """`topics` maps a priority to the topic's full name; all have `partitions` partitions."""
+        self._producer = Producer({**config.producer(settings), "linger.ms": 5})
+        self._topics, self._partitions, self._chain_id = topics, partitions, settings.chain_id
+        self._waiting: dict[tuple[int, int], int] = {}  # (job, stripe) -> records not confirmed yet
+        self._confirmed: dict[int, list[int]] = {}
+        self._failed: set[tuple[int, int]] = set()
+        self._fatal: KafkaError | None = None
+
+    def publish(self, lease: Lease, stripes: Sequence[Stripe]) -> None:
+        """Hand the items of these stripes over; returns before they are confirmed."""
+        topic = self._topics[lease.priority]
+        for stripe in stripes:
+            unit = (lease.id, stripe.number)
+            self._waiting[unit] = self._waiting.get(unit, 0) + stripe.blocks
+            partition = partition_of(stripe.number * 64, self._partitions)
+            for number in stripe.heights():
+                item = BlockWorkItem(
+                    chain_id=self._chain_id,
+                    number=number,
+                    generation=lease.generation,
+                    job_id=lease.id,
+                    reason=Reason(lease.reason),
+                )
+                self._produce(topic, partition, unit, item)
+        self.poll()
+
+    def confirmed(self) -> dict[int, list[int]]:
+        """Return, per job, the stripes confirmed since the last call; those that failed are left for republishing."""
+        self.poll()
+        confirmed, self._confirmed = self._confirmed, {}
+        return confirmed
+
+    def poll(self) -> None:
+        self._producer.poll(0)
+        if self._fatal is not None:
+            raise FatalError(
+                f"publishing work items: {self._fatal.str()}: run `indexer topics apply`", code="TOPIC_MISSING"
+            )
+
+    def failed(self, job_id: int) -> bool:
+        """Say, once, whether some of a job's items did not arrive."""
+        lost = {unit for unit in self._failed if unit[0] == job_id}
+        self._failed -= lost
+        return bool(lost)
+
+    def waiting(self, job_id: int) -> bool:
+        return any(job == job_id for job, _ in self._waiting)
+
+    def close(self) -> None:
+        self._producer.flush(10)
+
+    def _produce(self, topic: str, partition: int, unit: tuple[int, int], item: BlockWorkItem) -> None:
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            self._note(unit, error)
+
+        key, value = codec.block_key(item.chain_id, item.number), codec.encode_work_item(item)
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition, on_delivery=delivered)
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+            except KafkaException as error:
+                self._note(unit, error.args[0])
+                return
+
+    def _note(self, unit: tuple[int, int], error: KafkaError | None) -> None:
+        if error is not None:
+            log.warning("stripe %d of job %d: %s", unit[1], unit[0], error.str())
+            self._failed.add(unit)
+            if error.code() in _MISSING:
+                self._fatal = error
+        self._waiting[unit] -= 1
+        if self._waiting[unit] == 0:
+            del self._waiting[unit]
+            if unit not in self._failed:
+                self._confirmed.setdefault(unit[0], []).append(unit[1])
