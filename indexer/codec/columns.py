@@ -17,7 +17,7 @@ from indexer.errors import PoisonError
 Pack = Callable[[Any], bytes]
 Unpack = Callable[[bytes, int], list[Any]]
 
-_NONE_PRESENT, _ALL_PRESENT, _SOME_PRESENT = b"\x00", b"\x01", b"\x02"
+_ALL_PRESENT, _SOME_PRESENT = b"\x01", b"\x02"
 _INT_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _CACHED_ROWS = 512  # a cached format of more rows would cost more memory than it saves time
 
@@ -150,33 +150,28 @@ def unpack_texts(data: bytes, rows: int) -> list[str]:
 
 
 def pack_optional(values: Sequence[Any], pack: Pack) -> bytes:
-    """`optional x`: nothing for no rows; else 1 and x of all rows, 0 when every row is null, or 2, a byte a row
-    (1: has a value), and x of the rows that have one."""
-    if not values:
-        return b""
-    if None not in values:
-        return _ALL_PRESENT + pack(values)
-    present = [value for value in values if value is not None]
+    """`optional x`: empty when no row has a value; else 1 and x of all rows, or 2, a byte a row (1: has a value)
+    and x of the rows that have one."""
+    present = [value for value in values if value is not None] if None in values else values
     if not present:
-        return _NONE_PRESENT
+        return b""
+    if present is values:
+        return _ALL_PRESENT + pack(values)
     return _SOME_PRESENT + bytes([value is not None for value in values]) + pack(present)
 
 
 def unpack_optional(data: bytes, rows: int, unpack: Unpack) -> list[Any]:
+    if not data:
+        return [None] * rows
     tag, body = data[:1], data[1:]
     if tag == _ALL_PRESENT:
         return unpack(body, rows)
-    if tag == _NONE_PRESENT and not body:
-        return [None] * rows
-    if tag == _SOME_PRESENT and len(body) >= rows:
-        mask = body[:rows]
-        present = mask.count(1)
-        if present + mask.count(0) == rows:
-            values = iter(unpack(body[rows:], present))
-            return [next(values) if each else None for each in mask]
-    elif not data and not rows:
-        return []
-    raise inconsistent(f"{len(data)} bytes do not say which of {rows} rows have a value")
+    mask = body[:rows]
+    present = mask.count(1)
+    if tag != _SOME_PRESENT or present + mask.count(0) != rows:
+        raise inconsistent(f"{len(data)} bytes do not say which of {rows} rows have a value")
+    values = iter(unpack(body[rows:], present))
+    return [next(values) if each else None for each in mask]
 
 
 def inconsistent(message: str) -> PoisonError:
