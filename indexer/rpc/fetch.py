@@ -1,0 +1,122 @@
+"""Blocks with their receipts from one endpoint: one batch for the blocks, one for the receipts by block hash."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from indexer.rpc.answers import Answer, Call, Failure, Kind, malformed
+from indexer.rpc.endpoint import BatchAnswers, Endpoint
+from indexer.rpc.receipts import BlockRef, ReceiptSource
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A block number, and its hash (32 bytes) where it is known already."""
+
+    number: int
+    expected_hash: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A block as `endpoint` (its label) gave it; `size` is about its share of the answers' bytes."""
+
+    number: int
+    raw_block: dict[str, Any]
+    raw_receipts: list[dict[str, Any]]
+    endpoint: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one endpoint made of a group of blocks, and the seconds it took for its answers."""
+
+    outcomes: list[Fetched | Failure]
+    seconds: float
+
+
+async def fetch_on(
+    endpoint: Endpoint, source: ReceiptSource, wanted: Sequence[Wanted], *, urgent: bool = False
+) -> Round:
+    """Ask for each of `wanted`: a block, or why there is none, in the same order."""
+    calls = [Call("eth_getBlockByNumber", [hex(item.number), True]) for item in wanted]
+    blocks = await endpoint.batch(calls, urgent=urgent)
+    checked = [_checked(answer, item) for answer, item in zip(blocks.answers, wanted, strict=True)]
+    receipts = await _receipts(source, checked, urgent)
+    sizes = _shares(checked, blocks.sizes)
+    result: list[Fetched | Failure] = []
+    for index, (item, block) in enumerate(zip(wanted, checked, strict=True)):
+        answer = receipts.answers[index]
+        if isinstance(block, Failure) or isinstance(answer, Failure):
+            result.append(block if isinstance(block, Failure) else answer)
+            continue
+        size = sizes[index] + receipts.sizes[index]
+        result.append(Fetched(item.number, block, answer, endpoint.name, size))
+    return Round(result, blocks.seconds + receipts.seconds)
+
+
+def _checked(answer: Answer, wanted: Wanted) -> dict[str, Any] | Failure:
+    """Return the block when it is one, has the wanted number, and the expected hash if there is one."""
+    if isinstance(answer, Failure):
+        return answer
+    if answer is None:
+        return Failure(Kind.MISSING, "NOT_YET", "the node does not have the block")
+    if not isinstance(answer, dict):
+        return malformed("a block that is not an object")
+    block_hash, transactions = answer.get("hash"), answer.get("transactions")
+    if not _is_hash(block_hash) or not isinstance(transactions, list):
+        return malformed("a block without a hash or a list of transactions")
+    if not all(isinstance(transaction, dict) and _is_hash(transaction.get("hash")) for transaction in transactions):
+        return malformed("a block with transactions that are not objects with a hash")
+    if _quantity(answer.get("number")) != wanted.number:
+        return malformed("a block of another number than asked for")
+    if wanted.expected_hash is not None and block_hash.lower() != "0x" + wanted.expected_hash.hex():
+        return Failure(Kind.MISMATCH, "RPC_OTHER_HASH", f"the node has block {block_hash} at this height")
+    return answer
+
+
+def _is_hash(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and len(value) == 66 and value.startswith("0x")
+
+
+def _quantity(value: Any) -> int | None:
+    """Return the number of a JSON-RPC quantity, or None when it is none."""
+    try:
+        return int(value, 16) if isinstance(value, str) and value.startswith("0x") else None
+    except ValueError:
+        return None
+
+
+async def _receipts(source: ReceiptSource, blocks: Sequence[dict[str, Any] | Failure], urgent: bool) -> BatchAnswers:
+    """Return receipts aligned with `blocks`: none asked for where a block failed or has no transactions."""
+    result = BatchAnswers([[] for _ in blocks], [0] * len(blocks))
+    places, refs = [], []
+    for index, block in enumerate(blocks):
+        if not isinstance(block, Failure) and block["transactions"]:
+            places.append(index)
+            refs.append(BlockRef(block["hash"], [transaction["hash"] for transaction in block["transactions"]]))
+    got = await source.fetch(refs, urgent=urgent)
+    result.seconds = got.seconds
+    for index, answer, size in zip(places, got.answers, got.sizes, strict=True):
+        result.answers[index] = answer
+        result.sizes[index] = size
+    return result
+
+
+def _shares(blocks: Sequence[dict[str, Any] | Failure], sizes: Sequence[int]) -> list[int]:
+    """Share out the bytes of a batch by what its blocks hold: a giant beside empty blocks is told apart.
+
+    The weights are rough (transactions, and the input they carry); only limits are steered by the result.
+    """
+    weights = [0 if isinstance(block, Failure) else _weight(block) for block in blocks]
+    total = sum(weights) or 1
+    scale = sum(sizes) / total
+    return [int(weight * scale) for weight in weights]
+
+
+def _weight(block: dict[str, Any]) -> int:
+    transactions = block["transactions"]
+    return 1500 + sum(600 + len(str(transaction.get("input", ""))) for transaction in transactions)

@@ -1,0 +1,90 @@
+"""How far one endpoint is: its head, what is final there, and which chain it serves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from indexer.rpc.answers import Answer, Call, Failure, Kind, malformed
+from indexer.rpc.endpoint import Clocks, Endpoint
+from indexer.rpc.settings import RpcSettings
+
+
+class Heights:
+    """Head and finalized height of one endpoint, asked for together and remembered for a while.
+
+    Final is what the tag `finalized` names; on chains whose accepted blocks are final (C-Chain) it is the head; where a
+    node does not know the tag, a number of confirmations below the head.
+    """
+
+    def __init__(self, endpoint: Endpoint, settings: RpcSettings, clocks: Clocks) -> None:
+        self._endpoint = endpoint
+        self._settings = settings
+        self._clocks = clocks
+        self._asked_at = float("-inf")
+        self._knows_tag = True
+        self.head: int | None = None
+        self.finalized: int | None = None
+        self.chain_id: int | None = None
+
+    async def refresh(self, *, max_age: float, urgent: bool = True) -> Failure | None:
+        """Ask the node unless it was asked less than `max_age` seconds ago; return why that failed."""
+        if self._clocks.monotonic() - self._asked_at < max_age:
+            return None
+        if self.chain_id is None:
+            failure = await self.learn_chain()
+            if failure is not None:
+                return failure
+        calls = [Call("eth_blockNumber")]
+        if self._asks_tag():
+            calls.append(Call("eth_getBlockByNumber", ["finalized", False]))
+        answers = (await self._endpoint.batch(calls, urgent=urgent)).answers
+        head = quantity(answers[0])
+        if isinstance(head, Failure):
+            return head
+        self.head = head
+        self._endpoint.stats.head = head
+        self._asked_at = self._clocks.monotonic()
+        self._take_finalized(head, answers[1] if len(answers) > 1 else None)
+        return None
+
+    async def learn_chain(self) -> Failure | None:
+        """Ask for the chain id; return why that failed."""
+        answer = quantity((await self._endpoint.batch([Call("eth_chainId")], urgent=True)).answers[0])
+        if isinstance(answer, Failure):
+            return answer
+        self.chain_id = answer
+        return None
+
+    def saw(self, number: int) -> None:
+        """The node served this block: its head is not below it."""
+        if self.head is None or number > self.head:
+            self.head = number
+            self._endpoint.stats.head = number
+
+    def _asks_tag(self) -> bool:
+        return self._knows_tag and self.chain_id not in self._settings.accepted_is_final
+
+    def _take_finalized(self, head: int, answer: Answer) -> None:
+        if self.chain_id in self._settings.accepted_is_final:
+            final = head
+        elif isinstance(answer, dict) and isinstance(number := quantity(answer.get("number")), int):
+            final = number
+        elif answer is None and self._knows_tag:
+            final = 0  # the tag is known and nothing is final yet (a young chain)
+        else:
+            if isinstance(answer, Failure) and answer.kind in (Kind.PARAMS, Kind.SERVER, Kind.METHOD):
+                self._knows_tag = False
+            final = max(0, head - self._settings.fallback_confirmations)
+        self.finalized = final if self.finalized is None else max(self.finalized, final)
+
+
+def quantity(answer: Any) -> int | Failure:
+    """Return the number that a JSON-RPC quantity (`0x…`) stands for."""
+    if isinstance(answer, Failure):
+        return answer
+    try:
+        if isinstance(answer, str) and answer.startswith("0x"):
+            return int(answer, 16)
+    except ValueError:
+        pass
+    return malformed("an answer that is not a hexadecimal quantity")
