@@ -1,4 +1,4 @@
-"""How long decoding takes: milliseconds of CPU per block of 65 logs, 50 of them token transfers, with 0, 1 and 2 models."""
+"""How long decoding takes: milliseconds of CPU per block of 65 logs, 50 of them token transfers, and with models."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def load_models(paths: Sequence[Path]) -> ModelSet:
     for path in paths:
         model = Model(*read_model(path))
         if model.name in models:
-            raise UserError(f"{path}: there are two models named {model.name!r}", code="MODEL_INVALID")
+            raise UserError(f"model {path}: there are two models named {model.name!r}", code="MODEL_INVALID")
         models[model.name] = model
     return ModelSet(tuple(models.values()))
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 _OP_STACK = "4200000000000000000000000000000000000006"
-# Only contracts with WETH9's code belong here. Arbitrum's WETH and Fantom's WFTM mint with a Transfer and need no entry;
-# one that emits both would be counted twice.
+# Only contracts with WETH9's code belong here. Arbitrum's WETH and Fantom's WFTM mint with a Transfer and need
+# no entry; one that emits both would be counted twice.
 _CONTRACTS = {
     1: "c02aaa39b223fe8d0a0e5c4f27ead9083c756cc2",  # WETH9
     10: _OP_STACK,
