@@ -154,18 +154,18 @@ def _chain(options: dict[str, Any]) -> ChainFile:
 
 
 class _Progress:
-    """A line on standard error that says how far the building is."""
+    """A line on standard error that says how far the building is: rewritten in place on a terminal."""
 
     def __init__(self) -> None:
-        self._last = 0.0
+        self._last = time.monotonic()
+        self._rewrite = sys.stderr.isatty()
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if now - self._last < 1 and done < total:
+        if now - self._last < (0.2 if self._rewrite else 5) and done < total:
             return
         self._last = now
-        end = "\n" if done == total or not sys.stderr.isatty() else ""
-        start = "\r" if sys.stderr.isatty() else ""
+        start, end = ("\r", "\n" if done == total else "") if self._rewrite else ("", "\n")
         click.echo(f"{start}devchain: {done:,} of {total:,} blocks built{end}", err=True, nl=False)
 
 

@@ -6,11 +6,14 @@ processes. Memory stays bounded: only a few chunks are ever under way.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import shutil
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -28,12 +31,23 @@ DEFAULT_CACHE = Path(".local/devchain")
 _CHUNK = 20  # blocks a process builds at a time
 _TRANSACTIONS_WORTH_A_POOL = 8_000  # starting processes costs as much as building so many
 
+_BUILDING = ".building-"
+
 _builder: BodyBuilder | None = None
 
 
 def _prepare_worker(params: ChainParams) -> None:
     global _builder
     _builder = BodyBuilder(params)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A pool's process waits for work for ever once its parent was killed; this one does not."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)
 
 
 def _build_chunk(plans: list[BlockPlan]) -> list[OpenBlock]:
@@ -62,21 +76,33 @@ def _find(params: ChainParams, cache: Path) -> Path | None:
 
 
 def _build_into(params: ChainParams, cache: Path, jobs: int | None, progress: Progress | None) -> Path:
-    """Build beside the cache's entries and move into place when whole; a second builder's result is the same."""
+    """Build beside the cache's entries and move into place when whole; who comes second waits and finds it."""
     cache.mkdir(parents=True, exist_ok=True)
-    target = cache / params.folder()
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".building-") as temporary:
-        folder = Path(temporary) / "chain"
-        folder.mkdir()
-        with ChainWriter(folder, params) as writer:
-            _write(params, writer, jobs or os.cpu_count() or 1, progress)
+    with (cache / f".{params.folder()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = _find(params, cache)
+        if found is None:
+            _remove_abandoned(cache)
+            found = cache / params.folder()
+            with tempfile.TemporaryDirectory(dir=cache, prefix=f"{_BUILDING}{os.getpid()}-") as temporary:
+                folder = Path(temporary) / "chain"
+                folder.mkdir()
+                with ChainWriter(folder, params) as writer:
+                    _write(params, writer, jobs or os.cpu_count() or 1, progress)
+                folder.rename(found)
+        return found
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """Remove what builders left that were killed: folders named by a process that is gone."""
+    for folder in cache.glob(f"{_BUILDING}*"):
+        pid = folder.name.removeprefix(_BUILDING).partition("-")[0]
         try:
-            folder.rename(target)
-        except OSError:
-            if not (target / "chain.json").exists():
-                raise
-            shutil.rmtree(folder)
-    return target
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (ValueError, PermissionError):
+            continue
 
 
 def _write(params: ChainParams, writer: ChainWriter, jobs: int, progress: Progress | None) -> None:

@@ -29,7 +29,7 @@ MIXED_WEIGHTS = {
 }  # fmt: skip
 _MIXED_BAG = [kind for kind, weight in MIXED_WEIGHTS.items() for _ in range(weight)]
 AIRDROP_SIZE = 5
-HUGE_TRANSACTION_BYTES = 2_600  # of JSON that one ERC-20 transfer makes at least: transaction, receipt and log
+HUGE_TRANSACTION_BYTES = 2_300  # of JSON that one ERC-20 transfer makes at least: transaction, receipt and log
 LARGEST_COLLECTION = 4_000
 
 

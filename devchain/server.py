@@ -11,12 +11,11 @@ import contextlib
 import socket
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
 import orjson
 
+from devchain.admin import administer
 from devchain.endpoint import Endpoint, read, size_of
-from devchain.faults import FaultError
 from devchain.store import Json, Slice
 
 _AT_ONCE = 1 << 20  # bytes that are read from the chain file before they are sent
@@ -256,29 +255,3 @@ def _content_length(head: bytes) -> int | None:
         return 0
     digits = lower[at + 17 :].split(b"\r\n", 1)[0].strip()
     return int(digits) if digits.isdigit() else None
-
-
-def administer(endpoint: Endpoint, method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
-    """Answer /faults (GET, POST), /stats and /stats/blocks (GET, DELETE) and /health."""
-    if path == "/faults" and method == "POST":
-        try:
-            changes = orjson.loads(body)
-            if not isinstance(changes, dict):
-                raise FaultError("faults are a JSON object")
-            endpoint.faults.update(changes)
-        except (FaultError, orjson.JSONDecodeError) as error:
-            return 400, {"error": str(error)}
-        if "seed" in changes or "reset" in changes:
-            endpoint.dice.reseed()
-        return 200, endpoint.faults.as_json()
-    if path == "/faults" and method == "GET":
-        return 200, endpoint.faults.as_json()
-    if path in ("/stats", "/stats/blocks") and method == "GET":
-        return 200, endpoint.stats.as_json(endpoint.dice.hits, blocks=path.endswith("blocks"))
-    if path == "/stats" and method == "DELETE":
-        endpoint.stats.reset()
-        endpoint.dice.hits.clear()
-        return 200, {}
-    if path == "/health":
-        return 200, {"chain_id": endpoint.store.chain_id, "head": endpoint.head()}
-    return 404, {"error": f"no {method} {path[:40]}"}
