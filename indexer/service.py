@@ -5,6 +5,7 @@ Exit codes: 0 stopped in order, 1 an error after which a supervisor should start
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
@@ -43,6 +44,19 @@ def set_up_logging(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
 
 
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def end_with_parent() -> None:
+    """End when the process that started us ends, however it ends, if END_WITH_PARENT names it (a local run)."""
+    parent = os.environ.get("END_WITH_PARENT")
+    if parent is None or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(parent):  # it ended before we asked
+        os._exit(1)
+
+
 def run(name: str, main: Main) -> int:
     """Run a service until SIGTERM or SIGINT and return its exit code; `main` gets the settings and `stop()`."""
     stopping = threading.Event()
@@ -51,6 +65,7 @@ def run(name: str, main: Main) -> int:
         stopping.set()
 
     log = logging.getLogger(name)
+    end_with_parent()
     try:
         settings = Settings.from_env()
         set_up_logging(settings)

@@ -23,23 +23,15 @@ class Settings:
     """What a deployment can set; the environment variable is the field's name in capitals."""
 
     chain_id: int = _setting(43114, "EIP-155 id of the chain; checked against the node")
-    rpc_urls: tuple[str, ...] = _setting(
-        (), "JSON-RPC endpoints, comma-separated; may contain keys", secret=True
-    )
+    rpc_urls: tuple[str, ...] = _setting((), "JSON-RPC endpoints, comma-separated; may contain keys", secret=True)
     kafka_bootstrap_servers: str = _setting("", "host:port list of the Kafka brokers")
     database_url: str = _setting("", "postgresql://… of the database", secret=True)
-    topic_prefix: str = _setting(
-        "", "put before every topic and group name, so that deployments share a cluster"
-    )
-    schema_registry_url: str = _setting(
-        "", "register or compare the schemas there; nothing needs it", secret=True
-    )
+    topic_prefix: str = _setting("", "put before every topic and group name, so that deployments share a cluster")
+    schema_registry_url: str = _setting("", "register or compare the schemas there; nothing needs it", secret=True)
     models: tuple[str, ...] = _setting((), "model files (TOML), comma-separated")
     verify: str = _setting("full", "full | senders (adds every sender) | consistency (less)")
 
-    rpc_max_rps: float = _setting(
-        0.0, "requests a second for each URL, for the whole deployment; 0: no limit"
-    )
+    rpc_max_rps: float = _setting(0.0, "requests a second for each URL, for the whole deployment; 0: no limit")
     rpc_batch_size: int = _setting(50, "most blocks in one JSON-RPC batch; adapts below it")
     rpc_max_concurrency: int = _setting(8, "most requests under way to one endpoint from one decoder")
     rpc_timeout_seconds: float = _setting(30.0, "time for one HTTP request")
@@ -47,9 +39,8 @@ class Settings:
 
     window: int = _setting(2000, "blocks of a job under way at most (never below one stripe per partition)")
     batch_size: int = _setting(100, "blocks published between two looks at pause, cancel and lease")
-    republish_seconds: float = _setting(
-        600.0, "age at which what is unresolved is published again (PROTOCOL 11)"
-    )
+    republish_seconds: float = _setting(600.0, "age at which what is unresolved is published again (PROTOCOL 11)")
+    max_jobs: int = _setting(10, "jobs that one producer serves at a time")
     lease_seconds: float = _setting(10.0, "how long a producer's lease on a job lasts without renewal")
 
     commit_seconds: float = _setting(0.2, "longest time between two commits of a decoder")
@@ -58,15 +49,11 @@ class Settings:
     persist_seconds: float = _setting(0.25, "longest time that a persister collects a batch")
     persist_blocks: int = _setting(200, "most blocks in one database transaction")
     persist_mib: int = _setting(8, "most MiB of records in one database transaction")
-    partition_blocks: int = _setting(
-        100_000, "block numbers in one table partition; fixed once data is stored"
-    )
+    partition_blocks: int = _setting(100_000, "block numbers in one table partition; fixed once data is stored")
     lock_timeout_seconds: float = _setting(5.0, "how long a row transaction waits for a lock")
 
     group_protocol: str = _setting("classic", "classic | consumer (KIP-848)")
-    session_timeout_seconds: float = _setting(
-        45.0, "classic protocol: time until a silent member is given up"
-    )
+    session_timeout_seconds: float = _setting(45.0, "classic protocol: time until a silent member is given up")
     slot: str = _setting("", "stable name of this process in its group: StatefulSet ordinal or local slot")
     metrics_port: int = _setting(0, "Prometheus metrics and health; 0: none")
     log_format: str = _setting("text", "text | json")
@@ -78,9 +65,7 @@ class Settings:
 
         Raises UserError for a value that does not fit its type, naming the variable.
         """
-        return cls(
-            **{name: value for name, (value, origin) in read(environ, dotenv).items() if origin != "default"}
-        )
+        return cls(**{name: value for name, (value, origin) in read(environ, dotenv).items() if origin != "default"})
 
     def require(self, *names: str) -> Settings:
         """Return self; raises UserError naming what is not set and how to get it."""
@@ -143,9 +128,7 @@ def _parse(name: str, kind: Any, text: str) -> Any:
     except ValueError:
         raise UserError(f"{name.upper()}={text!r} is not a number", code="SETTING_INVALID") from None
     if name in _CHOICES and value not in _CHOICES[name]:
-        raise UserError(
-            f"{name.upper()}={text!r}: choose {' or '.join(_CHOICES[name])}", code="SETTING_INVALID"
-        )
+        raise UserError(f"{name.upper()}={text!r}: choose {' or '.join(_CHOICES[name])}", code="SETTING_INVALID")
     if name in _MINIMUM and value < _MINIMUM[name]:
         raise UserError(f"{name.upper()}={text}: at least {_MINIMUM[name]}", code="SETTING_INVALID")
     return value
@@ -168,9 +151,7 @@ def _host(url: str) -> str:
 
 def example() -> str:
     """Return the text of `.env.example`, which is generated from this object."""
-    lines = [
-        "# Every setting with its default; `indexer config` shows what is in force and where it comes from."
-    ]
+    lines = ["# Every setting with its default; `indexer config` shows what is in force and where it comes from."]
     for each in fields(Settings):
         default = ",".join(each.default) if isinstance(each.default, tuple) else each.default
         lines += ["", f"# {each.metadata['doc']}", f"#{each.name.upper()}={default}"]

@@ -111,8 +111,8 @@ def parse_manifest(lines: Iterable[str]) -> Ranges:
     for number, line in enumerate(lines, start=1):
         for part in line.split("#", 1)[0].replace(",", " ").split():
             try:
-                first, _, last = part.replace("_", "").partition("-")
-                pair = (int(first), int(last or first) + 1)
+                first, dash, last = part.partition("-")
+                pair = (int(first), int(last if dash else first) + 1)
             except ValueError:
                 raise UserError(
                     f"manifest line {number}: {part!r} is not a block or a range", code="BAD_MANIFEST"

@@ -99,4 +99,9 @@ def strategy(name: str) -> Strategy:
         if point.name == name:
             loaded: Strategy = point.load()
             return loaded
-    raise UserError(f"no order strategy {name!r}: there are {', '.join(sorted(found.names))}", code="UNKNOWN_STRATEGY")
+    raise UserError(f"no order strategy {name!r}: there are {', '.join(names())}", code="UNKNOWN_STRATEGY")
+
+
+def names() -> list[str]:
+    """Return the names of all installed strategies."""
+    return sorted(entry_points(group=GROUP).names)

@@ -192,6 +192,18 @@ def all_jobs(connection: Connection, chain_id: int, *, live_only: bool = False, 
         return cursor.fetchall()
 
 
+def dead_by_code(connection: Connection, job_id: int) -> list[tuple[str, int, int]]:
+    """Return (error code, letters, lowest block) of a job's dead letters."""
+    rows = connection.execute(
+        """
+        SELECT code, count(*), coalesce(min(block_number), -1) FROM dead_letters
+        WHERE job_id = %s AND state = 'open' GROUP BY code ORDER BY count(*) DESC, code
+        """,
+        (job_id,),
+    ).fetchall()
+    return [(str(code), int(count), int(block)) for code, count, block in rows]
+
+
 # the producer's statements
 
 

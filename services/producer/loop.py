@@ -58,10 +58,9 @@ class ProducerLoop:
         owner: str,
         partitions: int,
         clock: Callable[[], float],
-        most_jobs: int = 10,
     ) -> None:
         self._settings, self._connection, self._publisher, self._lag = settings, connection, publisher, lag
-        self._owner, self._partitions, self._clock, self._most_jobs = owner, partitions, clock, most_jobs
+        self._owner, self._partitions, self._clock = owner, partitions, clock
         self._held: dict[int, Held] = {}
         self._parked, self._parked_at = 0, 0.0
         self._look_for_jobs_at = 0.0
@@ -87,10 +86,10 @@ class ProducerLoop:
         self._connection = connection
 
     def _take_jobs(self) -> None:
-        if self._clock() < self._look_for_jobs_at or len(self._held) >= self._most_jobs:
+        if self._clock() < self._look_for_jobs_at or len(self._held) >= self._settings.max_jobs:
             return
         self._look_for_jobs_at = self._clock() + 0.25
-        seconds, room = self._settings.lease_seconds, self._most_jobs - len(self._held)
+        seconds, room = self._settings.lease_seconds, self._settings.max_jobs - len(self._held)
         for job_id in jobs.take_leases(self._connection, self._settings.chain_id, self._owner, seconds, room):
             lease = jobs.renew_lease(self._connection, job_id, self._owner, None, seconds)
             if lease is None:

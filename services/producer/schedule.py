@@ -15,7 +15,7 @@ class Allowance:
     at: float | None = None
 
     def take(self, rate: float | None, now: float, wanted: int) -> int:
-        """Return how many of `wanted` blocks may go now; they are spent. `rate` None: all of them."""
+        """Return how many of `wanted` blocks may go now, in whole stripes; they are spent. `rate` None: all of them."""
         if rate is None:
             self.at = None
             return wanted
@@ -23,9 +23,7 @@ class Allowance:
             self.tokens, self.at = 0.0, now
         self.tokens = min(self.tokens + (now - self.at) * rate, max(rate, STRIPE))
         self.at = now
-        granted = min(wanted, int(self.tokens))
-        if granted < min(wanted, STRIPE):
-            return 0  # stripes are published whole
+        granted = min(wanted, int(self.tokens)) // STRIPE * STRIPE
         self.tokens -= granted
         return granted
 

@@ -1,0 +1,49 @@
+"""A node asked once, from the command line: head and chain id, without loading the RPC pool."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import urlsplit
+
+from indexer.errors import FatalError, OutageError
+from indexer.settings import Settings
+
+_SECONDS = 5.0
+
+
+def head(settings: Settings) -> int:
+    """Return the number of the newest block, from the first endpoint that answers.
+
+    Raises OutageError when none does, FatalError when a node serves another chain.
+    """
+    settings.require("rpc_urls")
+    failures = []
+    for url in settings.rpc_urls:
+        host = urlsplit(url).hostname or "?"
+        try:
+            chain_id, number = (int(_call(url, method), 16) for method in ("eth_chainId", "eth_blockNumber"))
+        except (OSError, HTTPException, ValueError, TypeError, KeyError) as error:
+            failures.append(f"{host}: {_reason(error)}")
+            continue
+        if chain_id != settings.chain_id:
+            raise FatalError(
+                f"{host} serves chain {chain_id}, CHAIN_ID is {settings.chain_id}: set one of them right",
+                code="WRONG_CHAIN",
+            )
+        return number
+    raise OutageError(f"no node answers ({'; '.join(failures)}): check RPC_URLS", code="NODE_DOWN")
+
+
+def _call(url: str, method: str) -> str:
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": []}).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310  # the user's own URL
+    with urllib.request.urlopen(request, timeout=_SECONDS) as response:  # noqa: S310
+        answer: dict[str, Any] = json.load(response)
+    return str(answer["result"])
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "reason", None) or type(error).__name__)

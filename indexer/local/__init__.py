@@ -1,0 +1,1 @@
+"""Running the services as processes of this machine, for `batch process`."""

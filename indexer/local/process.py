@@ -1,0 +1,165 @@
+"""`batch process`: the services as child processes, live progress, and a report at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import psycopg
+from rich.console import Console
+from rich.live import Live
+
+from indexer.errors import OutageError
+from indexer.local.screen import Rates, render, report_lines
+from indexer.local.supervisor import Supervisor
+from indexer.settings import Settings, read
+from indexer.storage import engine, indexes, jobs
+from indexer.storage.jobs import Connection, JobStatus
+
+Show = Callable[[list[JobStatus], Rates, Supervisor | None], None]
+
+_LOOK_SECONDS = 0.25
+_LINE_SECONDS = 5.0  # between two lines of progress where no terminal is
+_LOCAL = {"SESSION_TIMEOUT_SECONDS": "6"}  # a killed process is noticed after this time, not after 45 s
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did; the last thing that `batch process --json` prints."""
+
+    jobs: list[dict[str, object]]
+    seconds: float
+    stored: int
+    dead: int
+    blocks_per_second: float
+    dead_letters: dict[str, int]
+    restarts: dict[str, int]
+    indexes_built: int
+
+
+def process_jobs(
+    settings: Settings,
+    *,
+    counts: Mapping[str, int],
+    most_jobs: int,
+    logs: Path,
+    monitoring: bool,
+    keep_running: bool,
+    as_json: bool,
+) -> bool:
+    """Run the services until no live job is left; return whether every block of them is stored.
+
+    Ctrl-C stops the services in order; the jobs stay queued and go on where they were.
+    """
+    with engine.connect(settings, "process") as connection:
+        known = {job.id: job.stored for job in jobs.all_jobs(connection, settings.chain_id, live_only=True, most=1000)}
+    if not known and not keep_running:
+        click.echo("no jobs under way: `indexer batch queue blocks FIRST LAST` makes one", err=as_json)
+        return True
+    supervisor = Supervisor(logs, {**_exported(), "MAX_JOBS": str(most_jobs)})
+    started = time.monotonic()
+    try:
+        supervisor.start(counts)
+        finished = _watch(settings, supervisor, set(known), monitoring, keep_running, as_json)
+        seconds = time.monotonic() - started
+        with engine.connect(settings, "process") as connection:
+            built = len(indexes.build_due_indexes(connection))
+            report = _report(connection, settings, finished, known, seconds, supervisor, built)
+    finally:
+        supervisor.stop()
+    click.echo(json.dumps(asdict(report), default=str) if as_json else "\n".join(report_lines(report)))
+    return report.dead == 0
+
+
+def _exported() -> dict[str, str]:
+    """Return the environment with what `.env` adds, for children that may run elsewhere."""
+    settings = {
+        name.upper(): ",".join(value) if isinstance(value, tuple) else str(value)
+        for name, (value, origin) in read().items()
+        if origin != "default"
+    }
+    return {**_LOCAL, **os.environ, **settings}
+
+
+def _watch(
+    settings: Settings, supervisor: Supervisor, ids: set[int], monitoring: bool, keep_running: bool, as_json: bool
+) -> list[JobStatus]:
+    """Look at the jobs until all of them ended; jobs queued meanwhile are watched as well."""
+    rates = Rates(time.monotonic)
+    connection: Connection | None = None
+    with _display(as_json) as show:
+        while True:
+            supervisor.check()
+            try:
+                connection = connection or engine.connect(settings, "process")
+                found = _look(connection, settings, ids)
+            except (OutageError, psycopg.OperationalError):
+                connection = None  # the services wait for the database too
+                time.sleep(_LOOK_SECONDS)
+                continue
+            rates.note(found)
+            show(found, rates, supervisor if monitoring else None)
+            if not keep_running and not any(job.state in ("queued", "running", "cancelling") for job in found):
+                return found
+            time.sleep(_LOOK_SECONDS)
+
+
+def _look(connection: Connection, settings: Settings, ids: set[int]) -> list[JobStatus]:
+    ids |= {job.id for job in jobs.all_jobs(connection, settings.chain_id, live_only=True, most=1000)}
+    return [jobs.job_status(connection, settings.chain_id, job_id) for job_id in sorted(ids)]
+
+
+@contextmanager
+def _display(as_json: bool) -> Iterator[Show]:
+    """Yield a function that shows the state: bars on a terminal, a line now and then elsewhere."""
+    console = Console(stderr=as_json)
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4) as live:
+
+            def draw(found: list[JobStatus], rates: Rates, supervisor: Supervisor | None) -> None:
+                live.update(render(found, rates, supervisor))
+
+            yield draw
+        return
+    last = [0.0]
+
+    def show(found: list[JobStatus], rates: Rates, _: Supervisor | None) -> None:
+        if time.monotonic() - last[0] >= _LINE_SECONDS:
+            last[0] = time.monotonic()
+            for line in rates.lines(found):
+                sys.stderr.write(line + "\n")
+
+    yield show
+
+
+def _report(
+    connection: Connection,
+    settings: Settings,
+    finished: list[JobStatus],
+    before: Mapping[int, int],
+    seconds: float,
+    supervisor: Supervisor,
+    built: int,
+) -> Report:
+    stored = sum(job.stored - before.get(job.id, 0) for job in finished)
+    letters: dict[str, int] = {}
+    for job in finished:
+        for code, count, _ in jobs.dead_by_code(connection, job.id):
+            letters[code] = letters.get(code, 0) + count
+    return Report(
+        jobs=[asdict(jobs.job_status(connection, settings.chain_id, job.id)) for job in finished],
+        seconds=round(seconds, 2),
+        stored=stored,
+        dead=sum(job.dead for job in finished),
+        blocks_per_second=round(stored / seconds, 1),
+        dead_letters=letters,
+        restarts={child.name: child.restarts for child in supervisor.children if child.restarts},
+        indexes_built=built,
+    )

@@ -1,0 +1,105 @@
+"""What `batch process` shows: bars with rate and time left, and the report at the end."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from indexer.local.supervisor import Supervisor
+from indexer.storage.jobs import JobStatus
+
+if TYPE_CHECKING:
+    from indexer.local.process import Report
+
+_WINDOW_SECONDS = 10.0
+
+
+class Rates:
+    """Blocks a second of each job over the last ten seconds, and the time that is left at this rate."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._seen: dict[int, deque[tuple[float, int]]] = {}
+
+    def note(self, found: Sequence[JobStatus]) -> None:
+        now = self._clock()
+        for job in found:
+            seen = self._seen.setdefault(job.id, deque())
+            seen.append((now, job.stored + job.dead))
+            while now - seen[0][0] > _WINDOW_SECONDS:
+                seen.popleft()
+
+    def rate(self, job: JobStatus) -> float:
+        seen = self._seen.get(job.id)
+        if not seen or seen[-1][0] == seen[0][0]:
+            return 0.0
+        return (seen[-1][1] - seen[0][1]) / (seen[-1][0] - seen[0][0])
+
+    def left(self, job: JobStatus) -> str:
+        rate = self.rate(job)
+        if job.remaining == 0:
+            return "done"
+        return duration(job.remaining / rate) if rate > 0 else "–"
+
+    def lines(self, found: Sequence[JobStatus]) -> list[str]:
+        return [
+            f"job {job.id}: {job.state}, {job.stored:,}/{job.total:,} stored, {job.dead:,} dead,"
+            f" {self.rate(job):,.0f} blocks/s, {self.left(job)} left"
+            for job in found
+        ]
+
+
+def duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 90:
+        return f"{whole} s"
+    if whole < 5400:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def render(found: Sequence[JobStatus], rates: Rates, supervisor: Supervisor | None) -> RenderableType:
+    table = Table(box=None, pad_edge=False)
+    for name, justify in (("job", "right"), ("", "left"), ("stored", "right"), ("dead", "right")):
+        table.add_column(name, justify="left" if justify == "left" else "right")
+    table.add_column("blocks/s", justify="right")
+    table.add_column("left", justify="right")
+    table.add_column("state")
+    for job in found:
+        bar = ProgressBar(total=job.total, completed=job.stored + job.dead, width=36)
+        dead = f"[red]{job.dead:,}[/red]" if job.dead else "0"
+        stored = f"{job.stored:,}/{job.total:,}"
+        table.add_row(str(job.id), bar, stored, dead, f"{rates.rate(job):,.0f}", rates.left(job), job.state)
+    return Group(table, _processes(supervisor)) if supervisor is not None else table
+
+
+def _processes(supervisor: Supervisor) -> RenderableType:
+    table = Table(box=None, pad_edge=False)
+    for name in ("process", "pid", "restarts", "log"):
+        table.add_column(name)
+    for child in supervisor.children:
+        pid = str(child.pid) if child.pid is not None else "[red]down[/red]"
+        table.add_row(child.name, pid, str(child.restarts), str(child.log))
+    return table
+
+
+def report_lines(report: Report) -> list[str]:
+    lines = [
+        f"job {job['id']}: {job['state']}, {job['stored']:,} stored, {job['dead']:,} dead of {job['total']:,}"
+        for job in report.jobs
+    ]
+    lines.append(
+        f"{report.stored:,} blocks in {report.seconds:.1f} s, {report.blocks_per_second:,.0f} blocks/s;"
+        f" {report.indexes_built} indexes built"
+    )
+    if report.restarts:
+        fallen = ", ".join(f"{name} {count} times" for name, count in report.restarts.items())
+        lines.append(f"started again: {fallen}")
+    for code, count in report.dead_letters.items():
+        lines.append(f"{count:,} dead letters {code}: `indexer dlq list` shows them")
+    return lines

@@ -1,0 +1,144 @@
+"""Starts the services as child processes, starts again what fell, and stops all of them in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from indexer.errors import FatalError, UserError
+
+_USER_MISTAKE = 2
+_QUICK_SECONDS = 5.0
+_QUICK_DEATHS = 5
+_GRACE_SECONDS = 20.0
+
+
+@dataclass(slots=True)
+class Child:
+    """One service process; its slot stays the same over restarts, so that it fences its own predecessor."""
+
+    service: str
+    slot: int
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    start_again_at: float = 0.0
+    restarts: int = 0
+    quick_deaths: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.service}-{self.slot}"
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid if self.process is not None and self.process.poll() is None else None
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """A set of children; `check` is called often, `stop` once.
+
+    They end with this process, even when it is killed: two sets with the same slots would fence each other for ever.
+    """
+
+    logs: Path
+    environ: Mapping[str, str]
+    clock: Callable[[], float] = time.monotonic
+    children: list[Child] = field(default_factory=list)
+
+    def start(self, counts: Mapping[str, int]) -> None:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        for service, count in counts.items():
+            for slot in range(count):
+                self.add(service, slot)
+
+    def add(self, service: str, slot: int) -> Child:
+        child = Child(service, slot, self.logs / f"{service}-{slot}.log")
+        self.children.append(child)
+        self._launch(child)
+        return child
+
+    def check(self) -> None:
+        """Start again what ended.
+
+        Raises UserError when a service says that the user must change something, FatalError when one falls at once
+        again and again; both with the last line of its log.
+        """
+        for child in self.children:
+            if child.process is None:
+                if self.clock() >= child.start_again_at:
+                    self._launch(child)
+                continue
+            code = child.process.poll()
+            if code is not None:
+                self._after_death(child, code)
+
+    def remove(self, child: Child) -> None:
+        """Stop one child in order and forget it."""
+        self.children.remove(child)
+        self._end([child])
+
+    def stop(self) -> None:
+        """Stop all in order: the producer first, so that nothing new is published, then the rest."""
+        for service in dict.fromkeys(child.service for child in self.children):
+            self._end([child for child in self.children if child.service == service])
+        self.children.clear()
+
+    def _launch(self, child: Child) -> None:
+        environ = {
+            **self.environ,
+            "SLOT": str(child.slot),
+            "END_WITH_PARENT": str(os.getpid()),
+            "PYTHONUNBUFFERED": "1",
+        }
+        with child.log.open("ab") as log:
+            child.process = subprocess.Popen(
+                [sys.executable, "-m", f"services.{child.service}.main"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environ,
+                start_new_session=True,  # Ctrl-C is for us; we stop the children in order
+            )
+        child.started_at = self.clock()
+
+    def _after_death(self, child: Child, code: int) -> None:
+        last = last_line(child.log)
+        if code == _USER_MISTAKE:
+            raise UserError(last or f"{child.name} refused to start; see {child.log}", code="SERVICE_REFUSED")
+        quick = self.clock() - child.started_at < _QUICK_SECONDS
+        child.quick_deaths = child.quick_deaths + 1 if quick else 0
+        if child.quick_deaths >= _QUICK_DEATHS:
+            raise FatalError(f"{child.name} keeps falling: {last} (see {child.log})", code="SERVICE_FALLS")
+        child.process, child.restarts = None, child.restarts + 1
+        child.start_again_at = self.clock() + min(0.2 * 2**child.quick_deaths, 5.0)
+
+    def _end(self, children: Sequence[Child]) -> None:
+        running = [child.process for child in children if child.process is not None]
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for process in running:
+            try:
+                process.wait(max(deadline - time.monotonic(), 0.1))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a log that says something."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(log.stat().st_size - 4096, 0))
+            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+    except OSError:
+        return ""
+    return next((line for line in reversed(lines) if line), "")
