@@ -11,7 +11,10 @@ from indexer.errors import IndexerError, UserError
 
 # name: (where the click command is, what `--help` says about it)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "db": ("indexer.cli.db:db", "The database's tables: make them, check them."),
     "stack": ("indexer.cli.stack:stack", "A local Kafka and PostgreSQL, without Docker."),
+    "schemas": ("indexer.cli.schemas:schemas", "Avro schemas and a schema registry: check, register."),
+    "topics": ("indexer.cli.topics:topics", "Kafka topics: apply, diff, describe."),
 }
 
 
@@ -47,9 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
-        cli.main(arguments, prog_name="indexer", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        return error.exit_code
+        code = cli.main(arguments, prog_name="indexer", standalone_mode=False)
+        return code if isinstance(code, int) else 0  # click returns the code of Exit instead of raising it
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -59,7 +61,6 @@ def run(arguments: list[str] | None = None) -> int:
     except IndexerError as error:
         click.echo(f"error: {error}", err=True)
         return 2 if isinstance(error, UserError) else 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -6,12 +6,15 @@ Names of columns are those of ethereum-etl wherever it has one. Hashes and addre
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Column,
     DateTime,
     Double,
     Identity,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -27,7 +30,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, BIT, INT8MULTIRANGE, JSONB
 metadata = MetaData()
 Amount = Numeric(78, 0)
 Bytes = LargeBinary
-By_block: dict[str, str] = {"postgresql_partition_by": "RANGE (block_number)"}
+By_block: dict[str, Any] = {"postgresql_partition_by": "RANGE (block_number)"}
 
 
 def _key(*names: str) -> list[Column[int]]:
@@ -203,6 +206,7 @@ processing_jobs = Table(
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
     Column("message", Text),
+    Index("processing_jobs_state", "state"),
 )
 
 job_coverage = Table(
@@ -216,6 +220,9 @@ job_coverage = Table(
     Column("stored", BIT(64), nullable=False),
     Column("dead", BIT(64), nullable=False),
     Column("published_at", DateTime(timezone=True)),  # NULL: recorded, not published yet
+    Index("job_coverage_stripe", "chain_id", "stripe"),
+    Index("job_coverage_open", "job_id", "published_at", postgresql_where=text("(stored | dead) <> wanted")),
+    Index("job_coverage_dead", "job_id", postgresql_where=text("dead <> 0::bigint::bit(64)")),
 )
 
 consumer_progress = Table(
@@ -284,6 +291,17 @@ dead_letters = Table(
     Column("record_value", Bytes),
     Column("record_headers", JSONB, nullable=False),  # [[name, hex], …], in order, as on the topic
     Column("indexed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index(
+        "dead_letters_origin",
+        "origin_topic_id",
+        "origin_partition",
+        "origin_offset",
+        "replay_count",
+        unique=True,
+    ),
+    Index("dead_letters_state", "chain_id", "state"),
+    Index("dead_letters_fingerprint", "fingerprint"),
+    Index("dead_letters_block", "chain_id", "block_number"),
 )
 
 outbox = Table(

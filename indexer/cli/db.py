@@ -1,0 +1,54 @@
+"""`indexer db`: the database's tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+
+import click
+
+from indexer.settings import Settings
+
+
+@click.group()
+def db() -> None:
+    """The database's tables: make them, check them."""
+
+
+@db.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def migrate(dry_run: bool, as_json: bool) -> None:
+    """Bring the database to the newest revision; safe to repeat, and when several do it at once."""
+    from indexer.storage.migrate import migrate as run
+
+    before = run(Settings.from_env().require("database_url"), dry_run=dry_run)
+    if as_json:
+        click.echo(json.dumps({**dataclasses.asdict(before), "applied": bool(before.pending) and not dry_run}))
+        return
+    for line in before.pending:
+        click.echo(f"{'would apply' if dry_run else 'applied'} {line}")
+    if not before.pending:
+        click.echo(f"nothing to do: the database is at revision {before.revision}")
+
+
+@db.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(as_json: bool) -> None:
+    """Compare the database with what this program needs; exit 1 when it is not current."""
+    from indexer.storage.migrate import check as run
+
+    state = run(Settings.from_env().require("database_url"))
+    if as_json:
+        click.echo(json.dumps({**dataclasses.asdict(state), "current": state.current}))
+    else:
+        click.echo(f"revision {state.revision or 'none'}, newest {state.newest}")
+        for line in state.pending:
+            click.echo(f"pending: {line} (run `indexer db migrate`)")
+        for line in state.differences:
+            click.echo(f"different: {line}")
+        if state.current:
+            click.echo("the database is current")
+    if not state.current:
+        sys.exit(1)

@@ -1,0 +1,132 @@
+"""Connections to PostgreSQL, and what their errors mean: psycopg for the services, SQLAlchemy Core for the rest."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from sqlalchemy import Engine
+from sqlalchemy import create_engine as _create_engine
+from sqlalchemy.pool import NullPool
+
+from indexer.errors import OutageError, UserError
+from indexer.settings import Settings
+
+Connection = psycopg.Connection[Any]
+
+REVISION = "0001"  # what this code needs; a test compares it with the newest migration
+_NAME_BYTES = 63  # PostgreSQL cuts application_name there
+_CONNECT_SECONDS = 5
+_WAY_OUT = "run `indexer db migrate`"
+
+
+def application_name(settings: Settings, service: str) -> str:
+    """Return `<topic_prefix>indexer-<service>-<slot>`; without a slot, host and pid stand for it."""
+    slot = settings.slot or f"{socket.gethostname()}-{os.getpid()}"
+    prefix = application_prefix(settings, service)
+    return prefix + slot[: _NAME_BYTES - len(prefix.encode())]
+
+
+def application_prefix(settings: Settings, service: str) -> str:
+    """Return what the application names of a service's connections start with, in this deployment only."""
+    own = f"indexer-{service}-"
+    return settings.topic_prefix[: _NAME_BYTES - len(own) - 16] + own
+
+
+def connect(settings: Settings, service: str, *, autocommit: bool = False, check: bool = True) -> Connection:
+    """Connect for `service`; raises OutageError DATABASE_DOWN, or UserError when it is not our database.
+
+    `check` compares the database's revision with what this code needs.
+    """
+    url = psycopg_url(settings.database_url)
+    connection = _connect(url, application_name(settings, service))
+    try:
+        if check:
+            check_revision(connection)
+        connection.autocommit = autocommit
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def reconnect(settings: Settings, service: str, stop: Callable[[], bool]) -> Connection:
+    """Connect, trying again every second until it works; raises OutageError when `stop` says so first."""
+    while True:
+        try:
+            return connect(settings, service)
+        except OutageError:
+            if stop():
+                raise
+            time.sleep(1.0)
+
+
+def create_engine(settings: Settings, service: str) -> Engine:
+    """Return an SQLAlchemy engine whose connections come from `connect`, unpooled."""
+    return _create_engine(
+        "postgresql+psycopg://", creator=lambda: connect(settings, service, check=False), poolclass=NullPool
+    )
+
+
+def psycopg_url(url: str) -> str:
+    """Return `url` as libpq reads it: SQLAlchemy's `postgresql+psycopg://` is understood too.
+
+    Raises UserError when it is not a PostgreSQL URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme.split("+")[0] not in ("postgresql", "postgres"):
+        raise UserError("DATABASE_URL is not a postgresql:// URL", code="DATABASE_URL_INVALID")
+    plain = urlunsplit(parts._replace(scheme="postgresql"))
+    try:
+        conninfo_to_dict(plain)
+    except psycopg.ProgrammingError:
+        raise UserError("DATABASE_URL is not a valid postgresql:// URL", code="DATABASE_URL_INVALID") from None
+    return plain
+
+
+def check_revision(connection: Connection) -> None:
+    """Raise UserError unless the database is at a revision that this code works with."""
+    found = current_revision(connection)
+    if found is None:
+        raise UserError(f"the database has no tables of the indexer: {_WAY_OUT}", code="DATABASE_NOT_MIGRATED")
+    if found < REVISION:
+        raise UserError(f"the database is at revision {found}, {REVISION} is needed: {_WAY_OUT}", code="DATABASE_OLD")
+    # A newer database is fine: migrations expand before the deploy and contract after it.
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Return the database's revision, None when it was never migrated; ends the transaction."""
+    try:
+        row = connection.execute("SELECT to_regclass('schema_revision') IS NOT NULL").fetchone()
+        if row is None or not row[0]:
+            return None
+        row = connection.execute("SELECT version_num FROM schema_revision").fetchone()
+    finally:
+        connection.rollback()
+    return None if row is None else str(row[0])
+
+
+def _connect(url: str, name: str) -> Connection:
+    info = conninfo_to_dict(url)
+    wanted = {"connect_timeout": _CONNECT_SECONDS, "keepalives_idle": 10, "keepalives_interval": 5}
+    options = {**wanted, **info, "application_name": name}
+    try:
+        return psycopg.connect(make_conninfo("", **options), prepare_threshold=2)
+    except psycopg.OperationalError as error:
+        raise _refusal(error, str(info.get("host") or "local"), str(info.get("dbname") or "")) from None
+
+
+def _refusal(error: psycopg.OperationalError, host: str, name: str) -> OutageError | UserError:
+    """Tell a wrong address from a server that is away; the driver's own text may quote the password's URL."""
+    text = str(error)
+    if "password authentication failed" in text or "no pg_hba.conf entry" in text or "role " in text:
+        return UserError(f"the database at {host} refuses this user: check DATABASE_URL", code="DATABASE_REFUSED")
+    if f'database "{name}" does not exist' in text:
+        return UserError(f'{host} has no database "{name}": create it, or check DATABASE_URL', code="DATABASE_MISSING")
+    return OutageError(f"the database at {host} does not answer", code="DATABASE_DOWN")

@@ -1,0 +1,1 @@
+"""Revisions of the database; see `indexer.storage.migrate`."""
