@@ -11,11 +11,11 @@ from indexer.records import DecodedEvents, Logs, TokenTransfers
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """`undecoded`: logs that a model named but its ABI did not fit; they stay stored raw."""
+    """`undecoded`: indexes of logs that a model named but its ABI did not fit; they stay stored raw."""
 
     token_transfers: TokenTransfers
     decoded_events: DecodedEvents
-    undecoded: int
+    undecoded: list[int]
 
 
 def decode_logs(logs: Logs, block_number: int, models: ModelSet, wrapped: frozenset[bytes]) -> Decoded:

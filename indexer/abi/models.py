@@ -65,20 +65,20 @@ class ModelSet:
         object.__setattr__(self, "wrapped_native", frozenset().union(*(m.wrapped_native for m in self.models)))
         object.__setattr__(self, "_by_topic", _by_topic(self.models))
 
-    def decode(self, logs: Logs, block_number: int) -> tuple[DecodedEvents, int]:
-        """The rows of all events that a model asks for, in log order, and how many of those logs did not fit.
+    def decode(self, logs: Logs, block_number: int) -> tuple[DecodedEvents, list[int]]:
+        """The rows of all events that a model asks for, in log order, and the log indexes of those that did not fit.
 
-        A log gives at most one row per model. One that no form of its event fits is counted and gives none.
+        A log gives at most one row per model; one that no form of its event fits gives none.
         """
         by_topic = self._by_topic
         if not by_topic:
-            return DecodedEvents(), 0
+            return DecodedEvents(), []
         rows: _Rows = []
-        undecoded = 0
+        undecoded: list[int] = []
         for i, topic0 in enumerate(logs.topic0):
             matches = by_topic.get(topic0) if topic0 is not None else None
             if matches and not _decode_log(logs, i, block_number, matches, rows):
-                undecoded += 1
+                undecoded.append(logs.log_index[i])
         if not rows:
             return DecodedEvents(), undecoded
         return DecodedEvents(*map(list, zip(*rows, strict=True))), undecoded

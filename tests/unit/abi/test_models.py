@@ -51,13 +51,13 @@ def test_a_log_of_a_listed_contract_becomes_a_row(tmp_path: Path) -> None:
     events, undecoded = models(tmp_path, toml()).decode(logs_of(ping(5, index=3)), 1)
 
     assert events == DecodedEvents([3], ["pings"], ["Ping"], ['{"n":"5"}'])
-    assert undecoded == 0
+    assert undecoded == []
 
 
 def test_a_log_of_another_contract_or_event_is_left_alone(tmp_path: Path) -> None:
     logs = logs_of(ping(5, address=BOB), (1, TOKEN, (), b""), (2, TOKEN, (bytes(32),), b""))
 
-    assert models(tmp_path, toml()).decode(logs, 1) == (DecodedEvents(), 0)
+    assert models(tmp_path, toml()).decode(logs, 1) == (DecodedEvents(), [])
 
 
 def test_a_star_means_any_contract(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_log_that_does_not_fit_is_counted_and_the_others_go_on(tmp_path: Path)
     events, undecoded = models(tmp_path, toml()).decode(logs, 1)
 
     assert events.log_index == [0, 2]
-    assert undecoded == 1
+    assert len(undecoded) == 1
 
 
 def test_several_models_may_decode_the_same_log(tmp_path: Path) -> None:
@@ -113,13 +113,13 @@ def test_of_two_forms_with_one_topic_the_one_that_fits_is_taken(tmp_path: Path) 
     events, undecoded = models(tmp_path, toml(abi=[erc20, erc721, erc20])).decode(logs, 1)
 
     assert [json.loads(args).popitem() for args in events.args] == [("value", "7"), ("tokenId", "8")]
-    assert undecoded == 1
+    assert len(undecoded) == 1
 
 
 def test_an_event_that_is_not_asked_for_is_left_alone(tmp_path: Path) -> None:
     some = models(tmp_path, toml(abi=["event Ping(uint256 n)", "event Pong(uint256 n)"], events=["Pong"]))
 
-    assert some.decode(logs_of(ping(1)), 1) == (DecodedEvents(), 0)
+    assert some.decode(logs_of(ping(1)), 1) == (DecodedEvents(), [])
 
 
 def test_anonymous_events_are_left_out(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_transfers_events_and_what_did_not_fit_come_together(tmp_path: Path) -> 
 
     decoded = decode_logs(logs, 1, models(tmp_path, toml()), frozenset())
 
-    assert (decoded.token_transfers.amount, decoded.decoded_events.log_index, decoded.undecoded) == ([9], [0], 1)
+    assert (decoded.token_transfers.amount, decoded.decoded_events.log_index, decoded.undecoded) == ([9], [0], [1])
 
 
 def test_the_examples_of_the_guide_load() -> None:
@@ -252,7 +252,7 @@ def test_arguments_are_json_that_jsonb_takes() -> None:
 def test_a_block_without_logs_gives_nothing(tmp_path: Path) -> None:
     decoded = decode_logs(logs_of(), 1, models(tmp_path, toml()), frozenset())
 
-    assert (decoded.token_transfers.log_index, decoded.decoded_events.log_index, decoded.undecoded) == ([], [], 0)
+    assert (decoded.token_transfers.log_index, decoded.decoded_events.log_index, decoded.undecoded) == ([], [], [])
 
 
 def test_a_dynamic_event_goes_all_the_way(tmp_path: Path) -> None:
