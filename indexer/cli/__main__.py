@@ -11,6 +11,9 @@ from indexer.errors import IndexerError, UserError
 
 # name: (where the click command is, what `--help` says about it)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "batch": ("indexer.cli.batch:batch", "Jobs: queue blocks, process them, look at them, change them."),
+    "dlq": ("indexer.cli.dlq:dlq", "Dead letters: what failed, and why."),
+    "verify": ("indexer.cli.verify:verify", "Prove what is stored: gaps, links, counts, roots, balances."),
     "db": ("indexer.cli.db:db", "The database's tables: make them, check them."),
     "stack": ("indexer.cli.stack:stack", "A local Kafka and PostgreSQL, without Docker."),
     "schemas": ("indexer.cli.schemas:schemas", "Avro schemas and a schema registry: check, register."),

@@ -56,11 +56,11 @@ def connect(settings: Settings, service: str, *, autocommit: bool = False, check
     return connection
 
 
-def reconnect(settings: Settings, service: str, stop: Callable[[], bool]) -> Connection:
+def reconnect(settings: Settings, service: str, stop: Callable[[], bool], *, autocommit: bool = False) -> Connection:
     """Connect, trying again every second until it works; raises OutageError when `stop` says so first."""
     while True:
         try:
-            return connect(settings, service)
+            return connect(settings, service, autocommit=autocommit)
         except OutageError:
             if stop():
                 raise

@@ -12,10 +12,10 @@ from collections.abc import Callable
 import psycopg
 
 from indexer import service
-from indexer.kafka.admin import check_topics
+from indexer.kafka.admin import KafkaAdmin
 from indexer.settings import Settings
 from indexer.storage import engine
-from indexer.topics import load_topics
+from indexer.topics import WORK, load_topics
 from services.producer.lag import LagReader
 from services.producer.loop import ProducerLoop
 from services.producer.publisher import Publisher
@@ -26,8 +26,8 @@ log = logging.getLogger("producer")
 def main(settings: Settings, stop: Callable[[], bool]) -> None:
     settings.require("kafka_bootstrap_servers", "database_url")
     topics = load_topics(settings.topic_prefix)
-    partitions = check_topics(settings.kafka_bootstrap_servers, topics)
-    connection = engine.connect(settings, "producer")
+    partitions = KafkaAdmin(settings).check(topics, *WORK).partitions
+    connection = engine.connect(settings, "producer", autocommit=True)
     owner = f"{socket.gethostname()}:{os.getpid()}:{settings.slot}"
     work = dict(zip(("high", "normal", "low"), topics.work, strict=True))
     loop = ProducerLoop(
@@ -44,7 +44,7 @@ def main(settings: Settings, stop: Callable[[], bool]) -> None:
             time.sleep(loop.step())
         except psycopg.OperationalError as error:
             log.warning("database: %s; connecting again", type(error).__name__)
-            loop.reconnect(engine.reconnect(settings, "producer", stop))
+            loop.reconnect(engine.reconnect(settings, "producer", stop, autocommit=True))
     loop.close()
 
 

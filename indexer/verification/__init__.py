@@ -1,0 +1,1 @@
+"""Proving what is stored, against itself and against a node."""

@@ -1,0 +1,188 @@
+"""The checks of `indexer verify`: each returns what it looked at and what it found wrong."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from indexer.chain.rules import rules_for
+from indexer.chain.verify import verify
+from indexer.errors import PoisonError
+from indexer.storage.jobs import Connection
+from indexer.storage.stored import load_block
+from indexer.verification.node import Node
+
+_SHOWN = 20  # problems that a check keeps; all are counted
+
+
+@dataclass(slots=True)
+class Finding:
+    """The outcome of one check."""
+
+    check: str
+    looked_at: int = 0
+    wrong: int = 0
+    skipped: int = 0  # what could not be asked: a contract without balanceOf, a node without that height
+    problems: list[str] = field(default_factory=list)
+
+    def note(self, problem: str) -> None:
+        self.wrong += 1
+        if len(self.problems) < _SHOWN:
+            self.problems.append(problem)
+
+
+def gaps(connection: Connection, chain_id: int, first: int, last: int) -> Finding:
+    """Every number from first to last is stored, but for what is a known dead letter."""
+    finding = Finding("gaps", looked_at=last - first + 1)
+    rows = connection.execute(
+        """
+        WITH edges AS (
+            SELECT number, lead(number) OVER (ORDER BY number) AS following FROM (
+                SELECT %(first)s::bigint - 1 AS number
+                UNION ALL SELECT number FROM blocks WHERE chain_id = %(chain)s AND number BETWEEN %(first)s AND %(last)s
+                UNION ALL SELECT %(last)s::bigint + 1) AS n)
+        SELECT number + 1, following - 1 FROM edges WHERE following > number + 1 ORDER BY 1
+        """,
+        {"chain": chain_id, "first": first, "last": last},
+    ).fetchall()
+    for low, high in rows:
+        finding.note(f"blocks {low}–{high} are not stored")
+        finding.wrong += high - low  # count blocks, not ranges
+    return finding
+
+
+def parent_links(connection: Connection, chain_id: int, first: int, last: int) -> Finding:
+    """Each block names the stored block before it as its parent."""
+    finding = Finding("parent links")
+    row = connection.execute(
+        """
+        SELECT count(*), coalesce(array_agg(number ORDER BY number) FILTER (WHERE parent_hash <> before), '{}')
+        FROM (SELECT number, parent_hash, lag(hash) OVER w AS before, lag(number) OVER w AS previous FROM blocks
+              WHERE chain_id = %s AND number BETWEEN %s AND %s WINDOW w AS (ORDER BY number)) AS b
+        WHERE previous = number - 1
+        """,
+        (chain_id, first, last),
+    ).fetchone()
+    assert row is not None
+    finding.looked_at = int(row[0])
+    for number in row[1]:
+        finding.note(f"block {number}: its parent is not the stored block {number - 1}")
+    return finding
+
+
+def counts(connection: Connection, chain_id: int, first: int, last: int) -> Finding:
+    """Each block has as many transactions and logs as its row says."""
+    finding = Finding("counts")
+    rows = connection.execute(
+        """
+        SELECT b.number, b.transaction_count, coalesce(t.n, 0), b.log_count, coalesce(l.n, 0) FROM blocks b
+        LEFT JOIN (SELECT block_number, count(*) AS n FROM transactions
+                   WHERE chain_id = %(chain)s AND block_number BETWEEN %(first)s AND %(last)s GROUP BY 1) t
+               ON t.block_number = b.number
+        LEFT JOIN (SELECT block_number, count(*) AS n FROM logs
+                   WHERE chain_id = %(chain)s AND block_number BETWEEN %(first)s AND %(last)s GROUP BY 1) l
+               ON l.block_number = b.number
+        WHERE b.chain_id = %(chain)s AND b.number BETWEEN %(first)s AND %(last)s
+        """,
+        {"chain": chain_id, "first": first, "last": last},
+    ).fetchall()
+    finding.looked_at = len(rows)
+    for number, transactions, found_transactions, logs, found_logs in rows:
+        if (transactions, logs) != (found_transactions, found_logs):
+            finding.note(
+                f"block {number}: {found_transactions} of {transactions} transactions, {found_logs} of {logs} logs"
+            )
+    return finding
+
+
+def roots(connection: Connection, node: Node, chain_id: int, numbers: Iterable[int]) -> Finding:
+    """The hash and the roots recomputed from the stored rows are those that the node has at that height."""
+    finding = Finding("roots")
+    rules = rules_for(chain_id)
+    for number in numbers:
+        stored, remote = load_block(connection, chain_id, number), node.block_hash(number)
+        if stored is None or remote is None:
+            finding.skipped += 1
+            continue
+        finding.looked_at += 1
+        try:
+            verify(*stored, rules, expected_hash=remote)
+        except PoisonError as error:
+            finding.note(f"block {number}: {error} [{error.code}]")
+    return finding
+
+
+def transfers_in_balances(connection: Connection, chain_id: int) -> Finding:
+    """Each balance is the sum of the stored transfers."""
+    finding = Finding("balances")
+    row = connection.execute(
+        """
+        WITH summed AS (
+            SELECT token_address, token_id, holder, sum(delta) AS balance FROM position_entries
+            WHERE chain_id = %(chain)s GROUP BY 1, 2, 3
+        ), kept AS (
+            SELECT token_address, token_id, holder, balance FROM balances WHERE chain_id = %(chain)s
+        )
+        SELECT count(*), coalesce((array_agg(encode(holder, 'hex') || ' of token ' || encode(token_address, 'hex')
+                   ORDER BY holder) FILTER (WHERE wrong))[1:20], '{}'), count(*) FILTER (WHERE wrong)
+        FROM (SELECT token_address, holder, coalesce(s.balance, 0) <> coalesce(k.balance, 0) AS wrong
+              FROM summed s FULL JOIN kept k USING (token_address, token_id, holder)) AS compared
+        """,
+        {"chain": chain_id},
+    ).fetchone()
+    assert row is not None
+    finding.looked_at, finding.wrong = int(row[0]), int(row[2])
+    finding.problems = [f"holder 0x{each}: the balance is not the sum of its transfers" for each in row[1]]
+    return finding
+
+
+def ledger(connection: Connection, node: Node, chain_id: int, first: int, last: int, sample: int) -> Finding:
+    """What a holder gained from first to last is balanceOf(last) − balanceOf(first − 1), on a sample of holders."""
+    finding = Finding("ledger")
+    for token, token_id, standard, holder, gained in _holders(connection, chain_id, first, last, sample):
+        after = node.balance_of(standard, token, token_id, holder, last)
+        before = node.balance_of(standard, token, token_id, holder, first - 1) if first > 0 else 0
+        if after is None or before is None:
+            finding.skipped += 1
+            continue
+        finding.looked_at += 1
+        if after - before != gained:
+            finding.note(f"0x{holder.hex()} of {standard} 0x{token.hex()}: ledger {gained}, node {after - before}")
+    return finding
+
+
+def _holders(
+    connection: Connection, chain_id: int, first: int, last: int, sample: int
+) -> list[tuple[bytes, int, str, bytes, int]]:
+    """Return (token, token id, standard, holder, gained) of a sample of the holders in a sample of blocks."""
+    rows = connection.execute(
+        """
+        WITH some AS (
+            SELECT DISTINCT token_address, holder, standard,
+                   CASE standard WHEN 'erc1155' THEN token_id END AS token_id
+            FROM position_entries
+            WHERE chain_id = %(chain)s AND block_number = ANY(%(blocks)s)
+        ), chosen AS (SELECT * FROM some ORDER BY md5(holder || token_address) LIMIT %(sample)s)
+        SELECT c.token_address, coalesce(c.token_id, 0), c.standard, c.holder, (
+            SELECT coalesce(sum(CASE WHEN t.to_address = c.holder THEN t.amount ELSE 0 END
+                     - CASE WHEN t.from_address = c.holder THEN t.amount ELSE 0 END), 0)
+            FROM token_transfers t
+            WHERE t.chain_id = %(chain)s AND t.block_number BETWEEN %(first)s AND %(last)s
+              AND t.token_address = c.token_address AND (c.token_id IS NULL OR t.token_id = c.token_id)
+              AND (t.to_address = c.holder OR t.from_address = c.holder))
+        FROM chosen c
+        """,
+        {"chain": chain_id, "first": first, "last": last, "blocks": spread(first, last, sample), "sample": sample},
+    ).fetchall()
+    return [(bytes(t), int(i), str(s), bytes(h), int(g)) for t, i, s, h, g in rows]
+
+
+def spread(first: int, last: int, most: int) -> list[int]:
+    """Return up to `most` heights spread over the range, both ends among them, the same for the same range."""
+    if last - first + 1 <= most:
+        return list(range(first, last + 1))
+    chosen = random.Random(f"{first}-{last}")  # noqa: S311  # a sample that can be repeated, not a secret
+    width = (last - first) / (most - 1) if most > 1 else 0.0
+    inner = {first + round(i * width + chosen.uniform(-0.4, 0.4) * width) for i in range(1, most - 1)}
+    return sorted({min(max(number, first), last) for number in inner} | {first, last})
