@@ -26,6 +26,8 @@ _LONGEST_NAP_SECONDS = 0.25  # a share or a pause may change while somebody wait
 _MOST_CALLS = 1000  # geth's own default for one batch
 
 
+_TOO_FEW = Failure(Kind.REFUSED, "RPC_NO_BATCHES", "the node takes too few calls in one request")
+
 _Part = tuple[list[Answer], int, float]  # answers, bytes of the body, seconds the node took
 
 
@@ -110,13 +112,20 @@ class Endpoint:
 
     # -- sending ------------------------------------------------------------------------------------------------
 
-    async def batch(self, calls: Sequence[Call], *, urgent: bool = False) -> BatchAnswers:
-        """Return an answer per call, in as few HTTP requests as the node allows."""
+    async def batch(self, calls: Sequence[Call], *, urgent: bool = False, least: int = 1) -> BatchAnswers:
+        """Return an answer per call, in as few HTTP requests as the node allows.
+
+        Where the node takes fewer than `least` calls in a request, the rest is not asked at all.
+        """
         result = BatchAnswers([None] * len(calls), [0] * len(calls))
         todo: deque[list[int]] = deque([list(range(len(calls)))] if calls else [])
         while todo:
             part = todo.popleft()
             size = self.batch_limit.size
+            if size < least and len(calls) > 1:
+                for index in part:
+                    result.answers[index] = _TOO_FEW
+                continue
             if len(part) > size:
                 todo.appendleft(part[size:])
                 part = part[:size]

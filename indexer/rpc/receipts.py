@@ -100,11 +100,9 @@ class ReceiptSource:
 
     async def _by_transaction(self, blocks: Sequence[BlockRef], urgent: bool) -> BatchAnswers:
         hashes = [transaction for block in blocks for transaction in block.transactions]
-        if self._endpoint.batch_limit.size < 2 and len(hashes) > len(blocks):
-            text = "the node offers neither eth_getBlockReceipts nor batches"
-            failure = Failure(Kind.REFUSED, "RPC_NO_RECEIPTS", text)
-            return BatchAnswers([failure] * len(blocks), [0] * len(blocks))
-        got = await self._endpoint.batch([Call("eth_getTransactionReceipt", [h]) for h in hashes], urgent=urgent)
+        got = await self._endpoint.batch(
+            [Call("eth_getTransactionReceipt", [h]) for h in hashes], urgent=urgent, least=2
+        )
         result = BatchAnswers([], [], got.seconds)
         at = 0
         for block in blocks:
