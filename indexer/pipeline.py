@@ -10,7 +10,7 @@ in the decoder, a PostgreSQL transaction in the persister. What goes wrong in a 
 
 - Rewind: nothing was written; the source goes back to what is committed and the records come again
 - OwnershipLost: another process owns the partitions; leave the group and join anew
-- OutageError, TransientError: pause, stay in the group, try the same write again with back-off
+- OutageError, TransientError: hold up, stay in the group, try the very same write again with back-off
 - anything else: the process ends, nothing committed
 """
 
@@ -50,6 +50,7 @@ class Handled(Generic[Result_co]):
     source: TopicPartition
     offset: int
     result: Result_co
+    size: int = 0  # bytes that the result occupies, for the limits of `Pace`
 
 
 class Listener(Protocol):
@@ -69,7 +70,7 @@ class Source(Protocol):
         """Return up to `most` records; with `most` 0 only keep the membership alive."""
 
     def position(self, source: TopicPartition) -> int | None:
-        """Return the offset after the last record returned, past transaction markers; None if nothing was returned."""
+        """Return where the next record is looked for, past transaction markers; None where that is not known yet."""
 
     def rewind(self) -> None:
         """Go back to the committed offsets of everything assigned."""
@@ -107,19 +108,26 @@ class Sink(Protocol[Result_contra]):
         """Give the partitions up in order; what was ready has been written."""
 
     def write(self, handled: Sequence[Handled[Result_contra]], offsets: Offsets) -> None:
-        """Store all results and the offsets, or nothing. Raises Rewind, OwnershipLost or an IndexerError."""
+        """Store all results and the offsets, or nothing. Raises Rewind, OwnershipLost or an IndexerError.
+
+        Without results the offsets alone moved: past transaction markers, while nothing came.
+        """
 
     def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When a write is due: `results` are ready, or `seconds` passed since the first of them."""
+    """How much is collected before it is written, and how much is held at most."""
 
-    seconds: float = 0.2
-    results: int = 500
+    seconds: float = 0.2  # between two writes, unless a limit is reached; the first after a silence does not wait
+    results: int = 500  # most results in one write
+    bytes: int = 16 * 1024 * 1024  # most bytes in one write; a single result may be larger
+    under_way: int = 2_000  # most records polled and not written yet
+    held_bytes: int = 48 * 1024 * 1024  # finished results above this stop the polling
     back_off_seconds: float = 0.5
     most_back_off_seconds: float = 5.0
+    silence_seconds: float = 5.0  # after this long without work the positions are stored where they moved
 
 
 @dataclass(slots=True)
@@ -150,55 +158,63 @@ class Pipeline(Generic[Result]):
         self._source, self._handler, self._sink, self._clock = source, handler, sink, clock
         self._pace = pace or Pace()
         self._flight: InFlight[Handled[Result]] = InFlight()
-        self._batch: list[Handled[Result]] = []  # ready, and not written yet
-        self._due_at: float | None = None  # when the batch is to be written; None while nothing is ready
-        self._failures = 0  # writes that failed in a row
-        self._told: Rewind | OwnershipLost | None = None  # heard inside a callback, acted on after it
+        self._batch: list[Handled[Result]] = []  # what is being written; the same again after a failure
+        self._offsets: dict[TopicPartition, int] = {}  # that go with the batch; empty while nothing is being written
+        self._stored: dict[TopicPartition, int] = {}  # offsets that were written last
+        self._due_at: float | None = None  # when the next write is to be tried; None while nothing is ready
+        self._wrote_at = clock() - self._pace.seconds
+        self._failures = 0  # in a row: of writing, or of starting over
+        self._told: Rewind | OwnershipLost | None = None  # heard in a write, acted on between two steps
         self.progress = Progress()
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Turn the loop until `stop`; then write what is ready and leave the group in order."""
-        self._source.subscribe(self)
         try:
+            self._source.subscribe(self)
             while not stop():
                 self.step()
+        except BaseException:
+            self._drop(set(self.progress.assigned))  # closing must not write what an error left behind
+            raise
         finally:
-            self._source.close()  # revokes, and so writes what is ready
-            self._sink.close()
-            self._handler.close()
+            self._close()
 
     def step(self) -> None:
         """Turn the loop once: poll, hand over, collect, write when due."""
         self._poll()
         self._collect()
         if self._told is None and self._due_at is not None and self._clock() >= self._due_at:
-            self._try_to_write()
-        if self._told is not None:
+            self._write()
+        if self._told is not None and (self._due_at is None or self._clock() >= self._due_at):
             self._start_over(self._told)
         self.progress.last_turn = self._clock()
 
-    # the assignment, heard from inside poll: nothing here may raise
+    # the assignment, heard from inside poll
 
     def assigned(self, sources: Collection[TopicPartition]) -> Offsets:
-        """Take partitions over; raises only what must end the process."""
+        """Take partitions over; what the sink raises is the source's to handle: again later, or the end."""
+        starts = self._sink.assigned(sources)
         self.progress.assigned |= set(sources)
-        return self._sink.assigned(sources)
+        self._stored.update(starts)
+        return starts
 
     def revoked(self, sources: Collection[TopicPartition]) -> None:
-        self._try_to_write()
+        """Write what is ready, drop the rest: the next owner fetches it again."""
+        while self._told is None and (self._offsets or self._flight.has_ready()) and self._write():
+            pass  # a write has a limit, so there may be several
         self._drop(sources)
         self._sink.revoked(sources)
 
     def lost(self, sources: Collection[TopicPartition]) -> None:
+        """Drop everything: somebody else may own the partitions already."""
         self._drop(sources)
 
     # the steps
 
     def _poll(self) -> None:
         started = self._clock()
-        held_up = self._failures > 0
-        idle = not self._flight and not self._batch
-        records = self._source.poll(0 if held_up else self._handler.room(), 0.1 if idle or held_up else 0.0)
+        idle = not self._flight.unfinished
+        records = self._source.poll(self._room(), self._patience(0.1) if idle else 0.0)
         if idle:
             self.progress.seconds_waited["input"] += self._clock() - started
         for record in records:
@@ -206,69 +222,123 @@ class Pipeline(Generic[Result]):
         if records:
             self._handler.submit(records)
 
+    def _room(self) -> int:
+        """Return how many records may be polled: none while we are held up or results pile up behind a slow one."""
+        if self._failures or self._told or self._flight.finished_bytes >= self._pace.held_bytes:
+            return 0
+        return max(0, min(self._handler.room(), self._pace.under_way - len(self._flight)))
+
+    def _patience(self, most: float) -> float:
+        """Return how long to wait for something, at most until the next write is due."""
+        return most if self._due_at is None else max(0.0, min(most, self._due_at - self._clock()))
+
     def _collect(self) -> None:
         started = self._clock()
-        waiting = bool(self._flight) and self._due_at is None
-        for handled in self._handler.completed(0.02 if waiting else 0.0):
-            self._flight.finish(handled.source, handled.offset, handled)
-        if waiting:
+        busy = self._flight.unfinished > 0
+        for handled in self._handler.completed(self._patience(0.02) if busy else 0.0):
+            self._flight.finish(handled.source, handled.offset, handled, handled.size)
+        if busy:
             self.progress.seconds_waited["work"] += self._clock() - started
-        if self._due_at is None and self._flight.has_ready():
-            self._due_at = self._clock() + self._pace.seconds
-        elif self._handler.room() <= 0 and self._failures == 0 and self._flight.has_ready():
-            self._due_at = self._clock()
+        self._look_when_due()
 
-    def _try_to_write(self) -> None:
+    def _look_when_due(self) -> None:
+        if self._failures or self._told:
+            return
+        full = self._flight.finished >= self._pace.results or self._flight.finished_bytes >= self._pace.bytes
+        if self._flight.has_ready():
+            self._due_at = self._clock() if full else max(self._clock(), self._wrote_at + self._pace.seconds)
+        elif not self._flight and self._clock() - self._wrote_at >= self._pace.silence_seconds:
+            self._write_positions()
+
+    def _write(self) -> bool:
+        """Write what failed last, or else what is ready; return whether it is stored."""
         started = self._clock()
-        self._batch += self._flight.take_ready()
-        self._due_at = None
-        if not self._batch:
-            return
-        try:
-            self._sink.write(self._batch, self._offsets())
-        except (Rewind, OwnershipLost) as told:
-            self._told = told
-            return
-        except (OutageError, TransientError) as error:
-            self._wait(error)
-            return
+        if not self._offsets:
+            self._batch = self._flight.take_ready(self._pace.results, self._pace.bytes)
+            self._offsets = self._offsets_after({handled.source for handled in self._batch})
+        stored = self._try_to_store()
         self.progress.seconds_waited["write"] += self._clock() - started
+        return stored
+
+    def _write_positions(self) -> None:
+        """Store where we are although nothing came: markers of transactions would look like lag for ever."""
+        self._wrote_at = self._clock()
+        now_at = self._offsets_after(self.progress.assigned)
+        self._offsets = {source: offset for source, offset in now_at.items() if self._stored.get(source) != offset}
+        if self._offsets:
+            self._try_to_store()
+
+    def _try_to_store(self) -> bool:
+        self._due_at = None
+        try:
+            self._sink.write(self._batch, self._offsets)
+        except (Rewind, OwnershipLost) as told:
+            self._told, self._failures = told, 0
+            return False
+        except (OutageError, TransientError) as error:
+            self._hold_up(error)
+            return False
         self.progress.writes += 1
         self.progress.written += len(self._batch)
-        self.progress.outage, self._failures, self._batch = None, 0, []
+        self._stored.update(self._offsets)
+        self._batch, self._offsets = [], {}
+        self._wrote_at = self._clock()
+        self._go_on()
+        return True
 
-    def _offsets(self) -> dict[TopicPartition, int]:
+    def _offsets_after(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return what to commit: the lowest offset that still waits, or the position when none does."""
         offsets: dict[TopicPartition, int] = {}
-        for source in {handled.source for handled in self._batch}:
-            lowest = self._flight.lowest_unfinished(source)
+        for source in sources:
+            lowest = self._flight.lowest_waiting(source)
             offset = self._source.position(source) if lowest is None else lowest
             if offset is not None:
                 offsets[source] = offset
         return offsets
 
-    def _wait(self, error: IndexerError) -> None:
+    def _hold_up(self, error: IndexerError) -> None:
         delay = min(self._pace.back_off_seconds * 2**self._failures, self._pace.most_back_off_seconds)
         self._failures += 1
         self._due_at = self._clock() + delay
         self.progress.outage = error.code
 
+    def _go_on(self) -> None:
+        self._failures, self._due_at, self.progress.outage = 0, None, None
+
     def _start_over(self, told: Rewind | OwnershipLost) -> None:
+        try:
+            if isinstance(told, Rewind):
+                self._drop(set(self.progress.assigned), leave=False)
+                self._source.rewind()
+                self.progress.rewinds += 1
+            else:
+                self._drop(set(self.progress.assigned))
+                self._source.rejoin()
+                self.progress.rejoins += 1
+        except (OutageError, TransientError) as error:
+            self._hold_up(error)
+            return
         self._told = None
-        if isinstance(told, Rewind):
-            self._drop(set(self.progress.assigned), leave=False)
-            self._source.rewind()
-            self.progress.rewinds += 1
-        else:
-            self._drop(set(self.progress.assigned))
-            self._source.rejoin()
-            self.progress.rejoins += 1
+        self._go_on()
 
     def _drop(self, sources: Collection[TopicPartition], *, leave: bool = True) -> None:
         gone = set(sources)
         self._flight.forget(gone)
         self._handler.forget(gone)
         self._batch = [handled for handled in self._batch if handled.source not in gone]
+        self._offsets = {source: offset for source, offset in self._offsets.items() if source not in gone}
+        self._stored = {source: offset for source, offset in self._stored.items() if source not in gone}
         if leave:
             self.progress.assigned -= gone
-        if not self._batch:
-            self._failures, self._due_at, self.progress.outage = 0, None, None
+        if not self._offsets and self._told is None:
+            self._go_on()
+
+    def _close(self) -> None:
+        """Leave the group, which revokes and so writes what is ready; then let go of the rest, whatever happened."""
+        try:
+            self._source.close()
+        finally:
+            try:
+                self._sink.close()
+            finally:
+                self._handler.close()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import cast
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -14,20 +14,28 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from indexer.errors import FatalError, OutageError, TransientError
 from indexer.inflight import Record, TopicPartition
 from indexer.kafka.config import Config
-from indexer.pipeline import Listener, Offsets
+from indexer.kafka.membership import member_id
+from indexer.kafka.shelves import Shelves
+from indexer.pipeline import Listener, Offsets, Rewind
 
 log = logging.getLogger(__name__)
 
-_BUFFERED = 256  # records of one topic kept beside librdkafka's queue, so that priorities can choose
+_TAKE_OVER_WAIT_SECONDS = 3.0  # for the committed offsets, inside a callback
 _TAKE_OVER_RETRY_SECONDS = 1.0
-_LOOK_AGAIN = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
+_REWIND_WAIT_SECONDS = 5.0
+_MISSING_SECONDS = 10.0  # a restarting broker does not know its topics for a moment
+_POLL_RECORDS = 128  # of a single topic at a time, so that its shelf is not filled and the topic paused every time
+_POLL_BYTES = 8 * 1024 * 1024
+_QUIET = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
+_MISSING = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 
 
 class KafkaSource:
     """Consumes `topics`, the earlier ones preferred by weight; records that are not due yet wait on the broker.
 
     Classic `range` is eager: everything is revoked and assigned anew. Cooperative-sticky and KIP-848 are incremental.
-    The client does not tell which is on, so `incremental` must say it.
+    The client does not tell which is on, so the configuration decides. Nothing raises from inside the client's
+    callbacks: what goes wrong there is kept and raised from `poll`.
     """
 
     def __init__(
@@ -35,24 +43,26 @@ class KafkaSource:
         config: Config,
         topics: Mapping[str, int],
         *,
-        incremental: bool,
         due_ms: Callable[[Record], int] | None = None,
+        poll_bytes: int = _POLL_BYTES,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._config, self._weights, self._incremental = config, dict(topics), incremental
-        self._due_ms, self._now = due_ms, now
+        self._config, self._weights = config, dict(topics)
+        self._kip_848 = config.get("group.protocol") == "consumer"
+        self._incremental = self._kip_848 or config.get("partition.assignment.strategy") == "cooperative-sticky"
+        self._due_ms, self._poll_bytes, self._now = due_ms, poll_bytes, now
         self._listener: Listener | None = None
         self._consumer = Consumer(config)
-        self._buffers: dict[str, deque[Record]] = {topic: deque() for topic in topics}
-        self._owned: set[TopicPartition] = set()
-        self._untaken: set[TopicPartition] = set()  # assigned, but the listener could not take them over yet
-        self._returned: dict[TopicPartition, int] = {}  # offset after the last record handed out
-        self._full: set[str] = set()  # topics paused because their buffer is full
+        self._shelves = Shelves(topics, poll_bytes)
+        self._next: dict[TopicPartition, int | None] = {}  # what is owned: where to go on; None: the oldest record
+        self._untaken: set[TopicPartition] = set()  # owned, but the listener could not take them over yet
+        self._full: set[str] = set()  # topics paused because their shelf is full
         self._held: dict[TopicPartition, int] = {}  # paused until this time (Unix ms)
         self._take_over_at = 0.0
+        self._missing_since: float | None = None
         self._in_callback = False
-        self._fatal: Exception | None = None
-        self.metadata: object | None = None  # of the group, as it was when the assignment was heard
+        self._failure: Exception | None = None  # kept in a callback
+        self._metadata: bytes | None = None  # of the group, as it was when the assignment was heard
         self.rebalances = 0
 
     # what the pipeline calls
@@ -66,49 +76,61 @@ class KafkaSource:
     def poll(self, most: int, timeout: float) -> Sequence[Record]:
         self._take_over_again()
         self._resume_due()
-        self._fill(timeout if most <= 0 or not any(self._buffers.values()) else 0.0, most)
-        if self._fatal is not None:
-            raise self._fatal
-        chosen = self._choose(most)
+        self._fill(0.0 if most > 0 and len(self._shelves) else timeout, max(1, min(most, _POLL_RECORDS)))
+        self._raise_what_was_kept()
+        self._look_for_missing_topics()
+        chosen = self._shelves.choose(most, self._poll_bytes)
         for record in chosen:
-            self._returned[record.source] = record.offset + 1
+            self._next[record.source] = record.offset + 1
         self._resume_emptied()
         return chosen
 
     def position(self, source: TopicPartition) -> int | None:
-        returned = self._returned.get(source)
-        if self._in_callback or any(r.source == source for r in self._buffers[source.topic]):
-            return returned  # the client's own position is ahead of what we handed out
-        try:
-            position = self._consumer.position([KafkaPartition(*source)])[0].offset
-        except KafkaException:
-            return returned
-        return max(position, returned) if returned is not None and position >= 0 else returned
+        """Return where to go on.
 
-    def group_metadata(self) -> object:
-        """Return what fences a transaction's offsets (KIP-447).
-
-        Taken when the assignment was heard, never fresh under the classic protocol: a member that was thrown out
-        has empty metadata, which a broker accepts. Under KIP-848 the epoch moves without an assignment.
+        The client's own position is past transaction markers, but also ahead of what waits on the shelves; after a
+        seek it is unknown until a record comes.
         """
-        if self._config.get("group.protocol") == "consumer" or self.metadata is None:
-            self.metadata = self._consumer.consumer_group_metadata()
-        return self.metadata
+        ours = self._next.get(source)
+        if (
+            self._in_callback
+            or source in self._held
+            or source not in self._next
+            or self._shelves.end(source) is not None
+        ):
+            return ours
+        try:
+            theirs = self._consumer.position([KafkaPartition(*source)])[0].offset
+        except KafkaException:
+            return ours
+        return theirs if theirs >= 0 and (ours is None or theirs > ours) else ours
+
+    def group_metadata(self) -> bytes:
+        """Return what fences a transaction's offsets (KIP-447); raises Rewind when we are no member any more.
+
+        Taken when the assignment was heard, never fresh under the classic protocol: a broker accepts fresh metadata
+        for partitions that somebody else owns by now. Under KIP-848 the epoch moves without an assignment, and a
+        partition has no other owner before this member let it go. A broker accepts no member at all, so we do not.
+        """
+        if self._kip_848:
+            self._metadata = self._fresh_metadata()
+        if self._metadata is None or not member_id(self._metadata):
+            raise Rewind("not a member of the group at the moment")
+        return self._metadata
 
     def rewind(self) -> None:
-        """Seek everything we own to the committed offsets; waits for pending transactions."""
-        self._empty(self._owned)
-        for source, offset in self._committed(self._owned - self._untaken, within=60).items():
-            self._seek(source, offset)
+        """Seek everything we own to the committed offsets; waits for pending transactions.
+
+        Raises OutageError when the offsets cannot be read; nothing was moved then.
+        """
+        taken = set(self._next) - self._untaken
+        self._move(self._committed(taken, _REWIND_WAIT_SECONDS))
 
     def rejoin(self) -> None:
         """Leave the group and come back as a new member."""
-        listener = self._listener
-        assert listener is not None
+        listener = self._heard()
         self.close()
-        self._empty(self._owned)
-        self._owned, self._untaken, self._returned = set(), set(), {}
-        self._full, self._held, self.metadata = set(), {}, None
+        self._forget_all()
         self._consumer = Consumer(self._config)
         self.subscribe(listener)
 
@@ -121,217 +143,262 @@ class KafkaSource:
             log.info("offsets for lag tools not committed: %s", error)
 
     def close(self) -> None:
-        self._in_callback = True
-        try:
-            self._consumer.close()
-        finally:
-            self._in_callback = False
-
-    def _committed(self, sources: Collection[TopicPartition], within: float) -> dict[TopicPartition, int]:
-        """Return the group's stable offsets, the beginning where there is none; waits for pending transactions."""
-        partitions = [KafkaPartition(*source) for source in sources]
-        deadline = self._now() + within
-        while partitions:
-            try:
-                found = self._consumer.committed(partitions, timeout=5)
-            except KafkaException as error:
-                if self._now() > deadline:
-                    raise OutageError(f"reading committed offsets: {error.args[0].str()}", code="KAFKA_DOWN") from error
-                continue
-            return {
-                TopicPartition(p.topic, p.partition): p.offset if p.offset >= 0 else OFFSET_BEGINNING for p in found
-            }
-        return {}
+        """Leave the group; the listener hears it. Raises what the listener raised."""
+        self._consumer.close()
+        self._raise_what_was_kept()
 
     # polling
 
-    def _fill(self, timeout: float, most: int) -> None:
-        wanted = max(most, 1)
-        while True:
-            message = self._consumer.poll(timeout)
+    def _fill(self, timeout: float, wanted: int) -> None:
+        """Take what the client has, at least until there is enough; all of it where priorities have to choose."""
+        while self._failure is None and (message := self._consumer.poll(timeout)) is not None:
             timeout = 0.0
-            if message is None or self._fatal is not None:
-                return
-            error = message.error()
-            if error is not None:
+            if (error := message.error()) is not None:
                 self._on_error(message, error)
                 continue
             record = _record(message)
-            if record.source not in self._owned or self._not_due(record):
+            if record.source not in self._next or record.source in self._held or self._not_due(record):
                 continue
-            buffer = self._buffers[record.topic]
-            buffer.append(record)
-            if len(buffer) >= _BUFFERED:
-                self._pause_topic(record.topic)
-            if sum(map(len, self._buffers.values())) >= wanted and len(self._weights) == 1:
+            self._shelves.put(record)
+            if self._shelves.full(record.topic):
+                self._full.add(record.topic)
+                self._pause(source for source in self._next if source.topic == record.topic)
+            enough = len(self._shelves) >= wanted or self._shelves.size >= self._poll_bytes // 2
+            if enough and len(self._weights) == 1:
                 return
 
-    def _choose(self, most: int) -> list[Record]:
-        chosen: list[Record] = []
-        while len(chosen) < most and any(self._buffers.values()):
-            for topic, weight in self._weights.items():
-                buffer = self._buffers[topic]
-                for _ in range(min(weight, len(buffer), most - len(chosen))):
-                    chosen.append(buffer.popleft())
-        return chosen
-
     def _on_error(self, message: Message, error: KafkaError) -> None:
-        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError._NO_OFFSET) and message.partition() is not None:
-            source = TopicPartition(str(message.topic()), int(message.partition() or 0))
-            log.warning("%s[%d]: that offset is gone, starting at the oldest record", source.topic, source.partition)
-            self._seek(source, OFFSET_BEGINNING)
+        code = error.code()
+        if code in (KafkaError._AUTO_OFFSET_RESET, KafkaError._NO_OFFSET, KafkaError.OFFSET_OUT_OF_RANGE):
+            self._start_at_the_oldest(TopicPartition(str(message.topic()), int(message.partition() or 0)))
         elif error.fatal():
             raise FatalError(f"Kafka consumer: {error.str()}", code="KAFKA_CONSUMER_FATAL")
-        elif error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
-            raise FatalError(f"{error.str()}: run `indexer topics apply`", code="TOPIC_MISSING")
-        elif error.code() not in _LOOK_AGAIN:
+        elif code in _MISSING:
+            self._missing_since = self._missing_since or self._now()
+        elif code not in _QUIET:
             log.warning("Kafka consumer: %s", error.str())
 
-    # pausing
+    def _start_at_the_oldest(self, source: TopicPartition) -> None:
+        """Go on where the log begins: retention was faster than we, or the log was cut and is shorter than it was."""
+        if source not in self._next:
+            return
+        at = self._shelves.end(source) or self._next[source]
+        low, _ = self._consumer.get_watermark_offsets(KafkaPartition(*source), timeout=5, cached=False)
+        log.warning("%s[%d]: offset %s is gone, going on at the oldest record, %d", *source, at, low)
+        if at is not None and at > low:  # offsets come again that are under way
+            self._heard().lost({source})
+            self._shelves.drop({source})
+            self._heard().assigned({source})
+        if self._shelves.end(source) is None:
+            self._next[source] = low
+        self._seek({source: low})
+
+    def _look_for_missing_topics(self) -> None:
+        """End the process when a topic stays unknown; a client in a group never says so twice."""
+        if self._missing_since is None or self._now() - self._missing_since < _MISSING_SECONDS:
+            return
+        self._missing_since = None
+        try:
+            known = self._consumer.list_topics(timeout=5).topics
+        except KafkaException:
+            return
+        missing = [topic for topic in self._weights if topic not in known]
+        if missing:
+            raise FatalError(f"no topic {', '.join(missing)}: run `indexer topics apply`", code="TOPIC_MISSING")
+
+    def _raise_what_was_kept(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    # pausing and moving
 
     def _not_due(self, record: Record) -> bool:
-        """Put a record back whose time has not come: seek to it, pause its partition, hand out nothing beyond it."""
-        if self._due_ms is None:
-            return False
-        due = self._due_ms(record)
-        if due <= self._now() * 1000:
+        """Put a record back whose time has not come: pause its partition, seek to it, hand out nothing beyond it."""
+        if self._due_ms is None or (due := self._due_ms(record)) <= self._now() * 1000:
             return False
         self._held[record.source] = due
+        if self._shelves.end(record.source) is None:
+            self._next[record.source] = record.offset  # past the markers before it
         self._pause([record.source])
-        self._seek(record.source, record.offset)
+        self._seek({record.source: record.offset})
         return True
 
     def _resume_due(self) -> None:
-        now = self._now() * 1000
-        due = [source for source, until in self._held.items() if until <= now]
-        for source in due:
-            del self._held[source]
-        self._resume(source for source in due if source.topic not in self._full)
-
-    def _pause_topic(self, topic: str) -> None:
-        self._full.add(topic)
-        self._pause([source for source in self._owned if source.topic == topic])
+        if due := [source for source, until in self._held.items() if until <= self._now() * 1000]:
+            for source in due:
+                del self._held[source]
+            self._resume(due)
 
     def _resume_emptied(self) -> None:
-        for topic in [topic for topic in self._full if len(self._buffers[topic]) <= _BUFFERED // 2]:
-            self._full.discard(topic)
-            self._resume(source for source in self._owned if source.topic == topic and source not in self._held)
+        if emptied := {topic for topic in self._full if self._shelves.half_empty(topic)}:
+            self._full -= emptied
+            self._resume(source for source in self._next if source.topic in emptied)
 
-    def _pause(self, sources: Collection[TopicPartition]) -> None:
-        self._consumer.pause([KafkaPartition(*source) for source in sources])
+    def _stays_paused(self, source: TopicPartition) -> bool:
+        return source in self._held or source in self._untaken or source.topic in self._full
 
-    def _resume(self, sources: Any) -> None:
-        partitions = [KafkaPartition(*source) for source in sources if source in self._owned - self._untaken]
-        if partitions:
-            self._consumer.resume(partitions)
+    def _pause(self, sources: Iterable[TopicPartition]) -> None:
+        if partitions := [KafkaPartition(*source) for source in sources]:
+            self._consumer.pause(partitions)
 
-    def _seek(self, source: TopicPartition, offset: int) -> None:
+    def _resume(self, sources: Iterable[TopicPartition]) -> None:
+        chosen = [source for source in sources if source in self._next and not self._stays_paused(source)]
+        if chosen:
+            self._consumer.resume([KafkaPartition(*source) for source in chosen])
+
+    def _move(self, offsets: Mapping[TopicPartition, int | None]) -> None:
+        """Go on elsewhere in partitions that we own; None is the oldest record."""
+        self._shelves.drop(set(offsets))
+        held = [source for source in offsets if self._held.pop(source, None) is not None]
+        self._next.update(offsets)
+        self._seek(offsets)
+        self._resume(held)
+        self._resume_emptied()
+
+    def _seek(self, offsets: Mapping[TopicPartition, int | None]) -> None:
+        for source, offset in offsets.items():
+            try:
+                self._consumer.seek(KafkaPartition(*source, _kafka_offset(offset)))
+            except KafkaException as error:  # _STATE: its fetcher has not started yet, or ended on an error
+                log.info("seeking %s[%d]: %s; assigning it anew", *source, error)
+                self._assign_anew({source: offset})
+
+    def _assign_anew(self, offsets: Mapping[TopicPartition, int | None]) -> None:
+        partitions = [KafkaPartition(*source, _kafka_offset(offset)) for source, offset in offsets.items()]
+        if self._incremental:
+            self._consumer.incremental_unassign([KafkaPartition(*source) for source in offsets])
+            self._consumer.incremental_assign(partitions)
+        else:
+            others = [source for source in self._next if source not in offsets]
+            partitions += [KafkaPartition(*source, self._fetch_position(source)) for source in others]
+            self._consumer.assign(partitions)
+        self._pause(source for source in self._next if self._stays_paused(source))
+
+    def _fetch_position(self, source: TopicPartition) -> int:
+        """Return where the client goes on fetching: behind what is on the shelves."""
+        position = self._consumer.position([KafkaPartition(*source)])[0].offset
+        return position if position >= 0 else self._shelves.end(source) or _kafka_offset(self._next[source])
+
+    def _committed(self, sources: Collection[TopicPartition], within: float) -> dict[TopicPartition, int | None]:
+        """Return the group's stable offsets, None where there is none; waits for pending transactions."""
+        if not sources:
+            return {}
         try:
-            self._consumer.seek(KafkaPartition(*source, offset))
+            found = self._consumer.committed([KafkaPartition(*source) for source in sources], timeout=within)
         except KafkaException as error:
-            raise TransientError(f"seeking {source.topic}[{source.partition}]: {error.args[0].str()}") from error
-
-    def _empty(self, sources: Collection[TopicPartition]) -> None:
-        """Drop what is buffered and remembered of these partitions."""
-        for topic, buffer in self._buffers.items():
-            self._buffers[topic] = deque(record for record in buffer if record.source not in sources)
-        for source in sources:
-            self._returned.pop(source, None)
+            raise OutageError(f"reading committed offsets: {error.args[0].str()}", code="KAFKA_DOWN") from error
+        if failed := next((each.error for each in found if each.error is not None), None):
+            raise OutageError(f"reading committed offsets: {failed.str()}", code="KAFKA_DOWN")
+        return {TopicPartition(p.topic, p.partition): p.offset if p.offset >= 0 else None for p in found}
 
     # the assignment
 
     def _on_assign(self, _: Consumer, partitions: list[KafkaPartition]) -> None:
-        self.rebalances += 1
         sources = {TopicPartition(p.topic, p.partition) for p in partitions}
-        with _Inside(self):
-            self.metadata = self._consumer.consumer_group_metadata()
+        with self._callback():
+            self.rebalances += 1
+            self._metadata = self._fresh_metadata()
             starts = self._take_over(sources)
             if starts is None:
                 self._untaken |= sources
-                starts = dict.fromkeys(sources, OFFSET_END)
-            self._assign([KafkaPartition(*source, starts[source]) for source in sources])
-            self._owned |= sources
-            paused = [s for s in sources if s in self._untaken or s.topic in self._full]
-            if paused:
-                self._pause(paused)
+            offsets = {s: OFFSET_END if starts is None else _kafka_offset(starts[s]) for s in sources}
+            assign = self._consumer.incremental_assign if self._incremental else self._consumer.assign
+            assign([KafkaPartition(*source, offset) for source, offset in offsets.items()])
+            self._next.update(starts or dict.fromkeys(sources))
+            self._pause(source for source in sources if self._stays_paused(source))
 
     def _on_revoke(self, _: Consumer, partitions: list[KafkaPartition]) -> None:
-        sources = {TopicPartition(p.topic, p.partition) for p in partitions} & self._owned
-        with _Inside(self):
+        with self._callback():
+            self._metadata = self._fresh_metadata()  # cooperative: already the generation that takes them away
+            sources = self._owned_among(partitions)
             try:
-                assert self._listener is not None
-                self._listener.revoked(sources)
-            except Exception as error:  # must not surface from the client's callback
-                self._fatal = error
-            self._give_up(sources)
+                self._heard().revoked(sources)
+            finally:
+                self._give_up(sources)
 
     def _on_lost(self, _: Consumer, partitions: list[KafkaPartition]) -> None:
-        sources = {TopicPartition(p.topic, p.partition) for p in partitions} & self._owned
-        with _Inside(self):
-            assert self._listener is not None
-            self._listener.lost(sources)
-            self._give_up(sources)
+        with self._callback():
+            self._metadata = None
+            sources = self._owned_among(partitions)
+            try:
+                self._heard().lost(sources)
+            finally:
+                self._give_up(sources)
+
+    @contextmanager
+    def _callback(self) -> Iterator[None]:
+        """Keep what is raised: the client would do its own (un)assignment first and raise it from anywhere."""
+        self._in_callback = True
+        try:
+            yield
+        except Exception as error:
+            self._failure = self._failure or error
+        finally:
+            self._in_callback = False
+
+    def _owned_among(self, partitions: list[KafkaPartition]) -> set[TopicPartition]:
+        """A client may name what is not ours any more (confluent-kafka-python #1551)."""
+        return {TopicPartition(p.topic, p.partition) for p in partitions} & set(self._next)
 
     def _give_up(self, sources: set[TopicPartition]) -> None:
-        self._empty(sources)
-        self._owned -= sources
+        self._shelves.drop(sources)
         self._untaken -= sources
         for source in sources:
+            del self._next[source]
             self._held.pop(source, None)
-        if self._incremental:
-            if sources:
-                self._consumer.incremental_unassign([KafkaPartition(*s) for s in sources])
-        else:
+        if not self._incremental:
+            self._metadata = None
             self._consumer.unassign()
+        elif sources:
+            self._consumer.incremental_unassign([KafkaPartition(*source) for source in sources])
+        self._resume_emptied()
 
-    def _assign(self, partitions: list[KafkaPartition]) -> None:
-        if self._incremental:
-            self._consumer.incremental_assign(partitions)
-        else:
-            self._consumer.assign(partitions)
-
-    def _take_over(self, sources: set[TopicPartition]) -> dict[TopicPartition, int] | None:
-        """Ask the listener for the start offsets; None when it has to be asked again later."""
-        assert self._listener is not None
+    def _take_over(self, sources: set[TopicPartition]) -> dict[TopicPartition, int | None] | None:
+        """Ask the listener for the start offsets, the group for the rest; None when it has to be asked again."""
+        if not sources:
+            return {}
         try:
-            starts = dict(self._listener.assigned(sources))
-            return starts | self._committed(sources - set(starts), within=30)
+            starts: dict[TopicPartition, int | None] = dict(self._heard().assigned(sources))
+            return starts | self._committed(sources - set(starts), _TAKE_OVER_WAIT_SECONDS)
         except (OutageError, TransientError) as error:
             log.warning("taking %d partitions over: %s; trying again", len(sources), error)
-            self._take_over_at = self._now() + _TAKE_OVER_RETRY_SECONDS
-            return None
-        except Exception as error:  # must not surface from the client's callback
-            self._fatal = error
-            return None
+        except Exception as error:
+            self._failure = self._failure or error
+        self._take_over_at = self._now() + _TAKE_OVER_RETRY_SECONDS
+        return None
 
     def _take_over_again(self) -> None:
         if not self._untaken or self._now() < self._take_over_at:
             return
         sources = set(self._untaken)
-        starts = self._take_over(sources)
-        if starts is None:
-            return
-        self._untaken.clear()
-        for source in sources:
-            self._seek(source, starts[source])
-        self._resume(source for source in sources if source.topic not in self._full)
+        if (starts := self._take_over(sources)) is not None:
+            self._untaken -= sources
+            self._move(starts)
+            self._resume(sources)
+
+    def _fresh_metadata(self) -> bytes:
+        metadata: bytes = self._consumer.consumer_group_metadata()
+        return metadata
+
+    def _heard(self) -> Listener:
+        assert self._listener is not None, "subscribe first"
+        return self._listener
+
+    def _forget_all(self) -> None:
+        self._shelves.drop(set(self._next))
+        self._next, self._held = {}, {}
+        self._untaken, self._full = set(), set()
+        self._metadata = None
 
 
-class _Inside:
-    """Marks the time inside a rebalance callback, in which the client's positions are ahead of ours."""
-
-    def __init__(self, source: KafkaSource) -> None:
-        self._source = source
-
-    def __enter__(self) -> None:
-        self._source._in_callback = True
-
-    def __exit__(self, *_: object) -> None:
-        self._source._in_callback = False
+def _kafka_offset(offset: int | None) -> int:
+    return OFFSET_BEGINNING if offset is None else offset
 
 
 def _record(message: Message) -> Record:
-    headers = tuple((name, _bytes(value)) for name, value in message.headers() or ())
+    pairs = cast("Sequence[tuple[str, str | bytes | None]]", message.headers() or ())  # a dict only when produced
+    headers = tuple((name, _bytes(value)) for name, value in pairs)
     return Record(
         topic=str(message.topic()),
         partition=int(message.partition() or 0),

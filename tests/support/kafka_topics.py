@@ -1,0 +1,125 @@
+"""Topics, records and transactions of a test, on a real Kafka."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class TestKafka:
+    """A client for arranging and checking."""
+
+    __test__ = False
+
+    def __init__(self, servers: str) -> None:
+        self.servers = servers
+        self._admin = AdminClient({"bootstrap.servers": servers})
+        self._producer = Producer({"bootstrap.servers": servers, "linger.ms": 1, "message.max.bytes": 64 * 1024 * 1024})
+
+    def create(self, *topics: str, partitions: int = 2, settings: dict[str, str] | None = None) -> None:
+        new = [NewTopic(topic, partitions, 1, config=settings or {}) for topic in topics]
+        for future in self._admin.create_topics(new).values():
+            future.result(20)
+        until(lambda: all(self._leaders(topic) == partitions for topic in topics), "the topics have leaders")
+
+    def produce(self, topic: str, partition: int, *values: bytes, headers: Headers = (), key: bytes = b"k") -> None:
+        for value in values:
+            self._producer.produce(topic, value, key, partition=partition, headers=list(headers))
+        assert self._producer.flush(20) == 0
+
+    def produce_in_transaction(self, topic: str, partition: int, *values: bytes, abort: bool = False) -> None:
+        producer = Producer({"bootstrap.servers": self.servers, "transactional.id": f"{topic}-arrange"})
+        producer.init_transactions(20)
+        producer.begin_transaction()
+        for value in values:
+            producer.produce(topic, value, partition=partition)
+        producer.flush(20)
+        if abort:
+            producer.abort_transaction(20)
+        else:
+            producer.commit_transaction(20)
+
+    def delete_records(self, topic: str, partition: int, before: int) -> None:
+        for future in self._admin.delete_records([TopicPartition(topic, partition, before)]).values():
+            future.result(20)
+
+    def committed(self, group: str, topic: str, partition: int) -> int:
+        consumer = Consumer({"bootstrap.servers": self.servers, "group.id": group, "isolation.level": "read_committed"})
+        try:
+            offset: int = consumer.committed([TopicPartition(topic, partition)], timeout=20)[0].offset
+            return offset
+        finally:
+            consumer.close()
+
+    def commit(self, group: str, topic: str, partition: int, offset: int) -> None:
+        consumer = Consumer({"bootstrap.servers": self.servers, "group.id": group})
+        try:
+            until(lambda: _committed(consumer, TopicPartition(topic, partition, offset)), "an offset is committed")
+        finally:
+            consumer.close()
+
+    def end(self, topic: str, partition: int) -> int:
+        consumer = Consumer({"bootstrap.servers": self.servers, "group.id": "nobody"})
+        try:
+            high: int = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)[1]
+            return high
+        finally:
+            consumer.close()
+
+    def read(self, topic: str, partitions: int = 2, isolation: str = "read_committed") -> list[Message]:
+        """Return all records up to the end, as a reader of that isolation sees them."""
+        return list(self._read(topic, partitions, isolation))
+
+    def values(self, topic: str, partitions: int = 2, isolation: str = "read_committed") -> list[bytes]:
+        return [bytes(message.value() or b"") for message in self.read(topic, partitions, isolation)]
+
+    def _read(self, topic: str, partitions: int, isolation: str) -> Iterator[Message]:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.servers,
+                "group.id": "nobody",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "isolation.level": isolation,
+                "receive.message.max.bytes": 100 * 1024 * 1024,
+                "fetch.message.max.bytes": 50 * 1024 * 1024,
+            }
+        )
+        consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
+        left = set(range(partitions))
+        deadline = time.monotonic() + 60
+        while left and time.monotonic() < deadline:
+            message = consumer.poll(1)
+            if message is None:
+                continue
+            if message.error() is None:
+                yield message
+            else:
+                left.discard(message.partition() or 0)
+        consumer.close()
+        assert not left, "the topic was not read to its end in time"
+
+    def _leaders(self, topic: str) -> int:
+        found = self._admin.list_topics(topic, timeout=10).topics[topic].partitions
+        return sum(1 for each in found.values() if each.leader >= 0)
+
+
+def _committed(consumer: Consumer, partition: TopicPartition) -> bool:
+    try:
+        consumer.commit(offsets=[partition], asynchronous=False)
+    except KafkaException:
+        return False
+    return True
+
+
+def until(happened: Callable[[], object], what: str, seconds: float = 30.0) -> None:
+    """Wait until something happened; fails naming it."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.02)
