@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from indexer.codec import block as _block
 from indexer.codec import wire as _wire
@@ -11,6 +12,7 @@ from indexer.records import BlockWorkItem, DecodedBlock, Outcome, Reason, Rollba
 
 __all__ = [
     "block_key",
+    "decode_any",
     "decode_outcome",
     "decode_record",
     "decode_work_item",
@@ -46,8 +48,7 @@ def encode_work_item(item: BlockWorkItem) -> bytes:
 def decode_work_item(value: bytes) -> BlockWorkItem:
     """Raises PoisonError NOT_AVRO or UNKNOWN_SCHEMA_ID."""
     _, record = _wire.decode(value, "block_work_item")
-    record["reason"] = Reason(record["reason"])
-    return BlockWorkItem(**record)
+    return _work_item(record)
 
 
 def encode_block(block: DecodedBlock) -> bytes:
@@ -77,5 +78,27 @@ def encode_outcome(outcome: Outcome) -> bytes:
 def decode_outcome(value: bytes) -> Outcome:
     """Raises PoisonError NOT_AVRO or UNKNOWN_SCHEMA_ID."""
     _, record = _wire.decode(value, "outcome")
+    return _outcome(record)
+
+
+def decode_any(value: bytes) -> BlockWorkItem | DecodedBlock | Rollback | Outcome:
+    """Return whatever a value of any topic carries, for tools that show records (`view.to_json`).
+
+    Raises PoisonError NOT_AVRO, UNKNOWN_SCHEMA_ID or INCONSISTENT_COLUMNS.
+    """
+    subject, record = _wire.decode(value, "block_work_item", "decoded_block", "rollback", "outcome")
+    if subject == "block_work_item":
+        return _work_item(record)
+    if subject == "outcome":
+        return _outcome(record)
+    return _block.from_avro(record) if subject == "decoded_block" else Rollback(**record)
+
+
+def _work_item(record: dict[str, Any]) -> BlockWorkItem:
+    record["reason"] = Reason(record["reason"])
+    return BlockWorkItem(**record)
+
+
+def _outcome(record: dict[str, Any]) -> Outcome:
     record["at"] = (record["at"] - _EPOCH) // timedelta(milliseconds=1)
     return Outcome(**record)

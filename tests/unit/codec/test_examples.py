@@ -32,6 +32,7 @@ def test_what_was_written_once_stays_readable(subject: str, version: int) -> Non
     shown, value = example(subject, version)
 
     assert to_json(CODECS[subject][2](value)) == shown
+    assert to_json(codec.decode_any(value)) == shown
 
 
 @pytest.mark.parametrize("subject", CODECS)
