@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
 from indexer.errors import OutageError, UserError
 from indexer.settings import Settings
 
