@@ -7,7 +7,9 @@ from pathlib import Path
 from indexer.stack.layout import Broker, Layout
 
 MESSAGE_BYTES = 33 * 1024 * 1024 + 64 * 1024  # the largest record (33 MiB) and its batch's frame
-HEAP = "512m"
+# Two cores: the serial collector has the least work and the least memory.
+BROKER_JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError")
+TOOL_JVM = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 BROKER = {
     "process.roles": "broker,controller",
@@ -29,7 +31,7 @@ BROKER = {
     "transaction.state.log.num.partitions": "8",
     "share.coordinator.state.topic.num.partitions": "8",
     # Fast fail-over.
-    "broker.session.timeout.ms": "6000",
+    "broker.heartbeat.interval.ms": "1000",
     "controller.quorum.election.timeout.ms": "1000",
     "controller.quorum.fetch.timeout.ms": "2000",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
@@ -55,6 +57,9 @@ def server_properties(layout: Layout, broker: Broker, logs: Path) -> str:
         "log.dirs": str(logs),
         "default.replication.factor": str(replicas),
         "min.insync.replicas": str(in_sync),
+        # A broker that was killed and comes back waits for the end of its own former session. Alone it has nobody to be
+        # told dead to, so that may be short.
+        "broker.session.timeout.ms": "3000" if replicas == 1 else "6000",
     }
     for topic in ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic"):
         settings[f"{topic}.replication.factor"] = str(replicas)

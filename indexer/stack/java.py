@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from indexer.errors import FatalError, UserError
-from indexer.stack import cache, config, sources
+from indexer.stack import aot, cache, config, sources
 
 LOG_CONFIG = Path(__file__).with_name("log4j2.xml")
 
@@ -31,25 +32,43 @@ def java() -> Path:
     )
 
 
+def kafka_home() -> Path | None:
+    """A Kafka that the user brings: the folder in KAFKA_HOME."""
+    home = os.environ.get("KAFKA_HOME")
+    return Path(home) if home else None
+
+
+def jars(section: str = "broker") -> Path:
+    """The folder with the installed jars of a section of the lock file."""
+    return cache.installed(section, sources.Download())
+
+
 def classpath(*, tools: bool = False) -> str:
     """Kafka's jars: those of KAFKA_HOME, else the installed ones. The `*` is java's to expand."""
-    if home := os.environ.get("KAFKA_HOME"):
-        libs = Path(home) / "libs"
+    if home := kafka_home():
+        libs = home / "libs"
         if not libs.is_dir():
             raise UserError(f"KAFKA_HOME is {home}, but there is no folder {libs}")
         return f"{libs}/*"
     sections = ["broker", "tools"] if tools else ["broker"]
-    return ":".join(f"{cache.installed(section, sources.Download())}/*" for section in sections)
+    return ":".join(f"{jars(section)}/*" for section in sections)
 
 
-def broker_command(properties: Path) -> list[str | Path]:
-    options = config.java_options(LOG_CONFIG, "WARN")
-    memory: list[str | Path] = [f"-Xmx{config.HEAP}", "-XX:+ExitOnOutOfMemoryError"]
-    return [java(), *memory, *options, "-cp", classpath(), "kafka.Kafka", properties]
+def trained() -> list[str]:
+    """JVM options for a fast start, where this Kafka is the installed one."""
+    return [] if kafka_home() else aot.options(java(), jars())
+
+
+def broker_command(properties: Path, training: Sequence[str] | None = None) -> list[str | Path]:
+    """The command line of a broker; `training` replaces the options for a fast start."""
+    options = [*config.BROKER_JVM, *config.java_options(LOG_CONFIG, "WARN")]
+    options += trained() if training is None else training
+    return [java(), *options, "-cp", classpath(), "kafka.Kafka", properties]
 
 
 def format_command(cluster_id: str, properties: Path) -> list[str | Path]:
-    options = ["-Xmx128m", "-XX:TieredStopAtLevel=1", *config.java_options(LOG_CONFIG, "WARN")]
+    """The command line that makes a broker's storage."""
+    options = [*config.TOOL_JVM, *config.java_options(LOG_CONFIG, "WARN"), *trained()]
     storage: list[str | Path] = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", properties]
     return [java(), *options, "-cp", classpath(), *storage]
 
@@ -60,7 +79,7 @@ def kafka_tool(main_class: str, *arguments: str, seconds: float = 60) -> str:
     For example `kafka_tool("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand", "--bootstrap-server", …)` or
     `kafka_tool("org.apache.kafka.tools.DumpLogSegments", "--files", …)`. Raises FatalError when it fails.
     """
-    options = ["-Xmx256m", "-XX:TieredStopAtLevel=1", *config.java_options(LOG_CONFIG, "ERROR")]
+    options = [*config.TOOL_JVM, *config.java_options(LOG_CONFIG, "ERROR")]
     command: list[str | Path] = [java(), *options, "-cp", classpath(tools=True), main_class, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
     if done.returncode != 0:

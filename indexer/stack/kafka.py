@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from indexer.errors import FatalError
-from indexer.stack import config, java, process
-from indexer.stack.layout import Broker, Folder, Layout
+from indexer.stack import aot, config, java, process
+from indexer.stack.layout import Broker, Folder, Layout, new_layout
 
 START_SECONDS = 90.0
 
@@ -18,6 +19,8 @@ START_SECONDS = 90.0
 def prepare(folder: Folder, layout: Layout) -> None:
     """Write every broker's configuration and format the storage of those that have none."""
     java.classpath()  # installs the jars once, before several brokers want them
+    if java.kafka_home() is None:
+        aot.ensure_trained(java.java(), java.jars(), train)
     unformatted = []
     for broker in layout.brokers:
         home = folder.broker(broker.id)
@@ -28,6 +31,24 @@ def prepare(folder: Folder, layout: Layout) -> None:
     if unformatted:
         with ThreadPoolExecutor(len(unformatted)) as pool:
             list(pool.map(lambda home: _format(layout.cluster_id, home, folder.alive), unformatted))
+
+
+def train(scratch: Path, options: list[str]) -> None:
+    """Run a broker of its own in `scratch` from start to stop, with JVM options that record what it does."""
+    folder, layout = Folder(scratch), new_layout(1)
+    broker = layout.brokers[0]
+    home = folder.broker(broker.id)
+    home.mkdir()
+    _properties(home).write_text(config.server_properties(layout, broker, home / "log"))
+    _format(layout.cluster_id, home, folder.alive)
+    command = java.broker_command(_properties(home), options)
+    guarded = process.spawn(command, log=log_file(folder, broker.id), alive=folder.alive)
+    try:
+        wait_ready(folder, {broker.id: guarded}, layout)
+        if guarded.process is not None:
+            process.end([guarded.process], signal.SIGTERM, START_SECONDS)  # what was learned is written at the end
+    finally:
+        guarded.close()
 
 
 def _properties(home: Path) -> Path:
