@@ -14,12 +14,24 @@ EMPTY_UNCLES = keccak(b"\xc0")
 _SMALL = [b"\x80"] + [bytes([n]) for n in range(1, 128)]
 
 
+def _head(short: int, size: int) -> bytes:
+    """What stands before `size` bytes; `short` is 0x80 for strings and 0xc0 for lists."""
+    if size < 56:
+        return bytes((short + size,))
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((short + 55 + len(length),)) + length
+
+
+_STRING_HEADS = [_head(0x80, size) for size in range(1024)]
+_LIST_HEADS = [_head(0xC0, size) for size in range(1024)]
+
+
 def rlp_int(value: int) -> bytes:
     """An integer: big-endian without leading zeros, zero being the empty string (Yellow Paper B)."""
     if value < 128:
         return _SMALL[value]
     size = (value.bit_length() + 7) // 8
-    return rlp_bytes(value.to_bytes(size, "big"))
+    return _STRING_HEADS[size] + value.to_bytes(size, "big")
 
 
 def rlp_bytes(data: bytes) -> bytes:
@@ -27,29 +39,20 @@ def rlp_bytes(data: bytes) -> bytes:
     size = len(data)
     if size == 1 and data[0] < 0x80:
         return data
-    if size < 56:
-        return bytes((0x80 + size,)) + data
-    return _long(0xB7, size) + data
+    return (_STRING_HEADS[size] if size < 1024 else _head(0x80, size)) + data
 
 
 def rlp_list(payload: bytes) -> bytes:
     """A list, given its items encoded and joined."""
     size = len(payload)
-    if size < 56:
-        return bytes((0xC0 + size,)) + payload
-    return _long(0xF7, size) + payload
-
-
-def _long(offset: int, size: int) -> bytes:
-    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes((offset + len(length),)) + length
+    return (_LIST_HEADS[size] if size < 1024 else _head(0xC0, size)) + payload
 
 
 def ordered_root(values: Sequence[bytes]) -> bytes:
     """The root of a trie that holds `values` under the keys rlp(0), rlp(1), …"""
     if not values:
         return EMPTY_ROOT
-    pairs = sorted((rlp_int(i).hex(), value) for i, value in enumerate(values))
+    pairs = sorted([(rlp_int(i).hex(), value) for i, value in enumerate(values)])
     return keccak(_node(pairs, 0))
 
 
@@ -81,9 +84,8 @@ def _reference(node: bytes) -> bytes:
 
 
 def _hex_prefix(nibbles: str, leaf: bool) -> bytes:
-    odd = len(nibbles) & 1
-    flag = f"{2 * leaf + odd:x}" + ("" if odd else "0")
-    return rlp_bytes(bytes.fromhex(flag + nibbles))
+    flags = ("20", "3") if leaf else ("00", "1")
+    return rlp_bytes(bytes.fromhex(flags[len(nibbles) & 1] + nibbles))
 
 
 _bits: dict[bytes, int] = {}

@@ -63,12 +63,18 @@ def fields_after_parent(params: ChainParams, number: int, roots: Roots) -> list[
         ("gasLimit", max(30_000_000 if ethereum else 15_000_000, roots.gas_used)),
         ("gasUsed", roots.gas_used),
         ("timestamp", timestamp(number)),
-        ("extraData", b"devchain" if ethereum else keccak(salt.encode()) + bytes(48)),
+        ("extraData", b"devchain" if ethereum else _extra_data(params, number, salt)),
         ("mixHash", keccak(f"randao:{salt}".encode()) if ethereum else bytes(32)),
         ("nonce", bytes(8)),
     ]
     fields.extend(_ethereum_tail(number) if ethereum else _avalanche_tail(params, number))
     return fields
+
+
+def _extra_data(params: ChainParams, number: int, salt: str) -> bytes:
+    """80 bytes of fee window, or the 24 of the fee state that took its place (ACP-176)."""
+    digest = keccak(salt.encode())
+    return digest + bytes(48) if params.profile == "mixed" and number < GRANITE_BLOCK else digest[:24]
 
 
 def _ethereum_tail(number: int) -> Iterator[Field]:
