@@ -15,11 +15,12 @@ from indexer.rpc.attempt import Attempts, FetchResult, Item, Member
 from indexer.rpc.endpoint import Clocks, Endpoint
 from indexer.rpc.fetch import Fetched, Round, Wanted
 from indexer.rpc.heights import Heights, quantity
+from indexer.rpc.lean import transport_for
 from indexer.rpc.receipts import ReceiptSource
 from indexer.rpc.redact import labels
 from indexer.rpc.settings import RpcSettings
 from indexer.rpc.stats import PoolStats
-from indexer.rpc.transport import AiohttpTransport, Transport
+from indexer.rpc.transport import Transport
 
 _NAP_SECONDS = 0.1
 _EXPLORE = 0.05  # now and then another endpoint than the best is asked: how else would it show that it got better
@@ -39,7 +40,7 @@ class RpcPool:
         *,
         settings: RpcSettings,
         clocks: Clocks | None = None,
-        transport: Callable[[str, RpcSettings], Transport] = AiohttpTransport,
+        transport: Callable[[str, RpcSettings], Transport] = transport_for,
     ) -> None:
         if not urls:
             raise ValueError("a pool needs at least one URL")

@@ -1,0 +1,93 @@
+"""CPU and throughput of fetching blocks from devchain, per transport, alone and beside a busy main thread.
+
+    python -m benchmarks.rpc_fetch --blocks 2000
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import resource
+import time
+from collections.abc import Callable
+from typing import Any
+
+from devchain.client import Devchain
+from indexer.rpc.facade import BlockFetcher
+from indexer.rpc.fetch import Fetched, Wanted
+from indexer.rpc.lean import LeanTransport
+from indexer.rpc.pool import RpcPool
+from indexer.rpc.settings import RpcSettings
+from indexer.rpc.transport import AiohttpTransport
+
+TRANSPORTS: dict[str, Any] = {"aiohttp": AiohttpTransport, "lean": LeanTransport}
+
+
+def burn(milliseconds: float) -> None:
+    """Keep the interpreter busy with plain Python, as verification does."""
+    until = time.thread_time() + milliseconds / 1000
+    while time.thread_time() < until:
+        for _ in range(200):
+            pass
+
+
+def fetch_all(fetcher: BlockFetcher, blocks: int, batch: int, work: Callable[[], None] | None) -> tuple[int, int]:
+    """Fetch blocks 1..`blocks` with `work` done for each; return blocks and bytes."""
+    following, got, size = 1, 0, 0
+    while got < blocks:
+        while following <= blocks and fetcher.room() > 0:
+            wanted = [Wanted(number) for number in range(following, min(blocks + 1, following + batch))]
+            if not fetcher.submit(following, wanted):
+                break
+            following += batch
+        for _, results in fetcher.completed(0.05):
+            while results:
+                result = results.pop()
+                assert isinstance(result, Fetched), result
+                got += 1
+                size += result.size
+                del result
+                if work is not None:
+                    work()
+    return got, size
+
+
+def measure(url: str, name: str, arguments: argparse.Namespace, busy_ms: float, interval: float | None) -> None:
+    settings = RpcSettings(batch_size=arguments.batch, switch_interval_seconds=interval)
+    pool = lambda: RpcPool([url], settings=settings, transport=TRANSPORTS[name])  # noqa: E731 - one use
+    with BlockFetcher([url], settings, pool=pool, max_blocks=arguments.ahead) as fetcher:
+        fetch_all(fetcher, 100, arguments.batch, None)
+        gc.collect()
+        cpu, wall = time.process_time(), time.perf_counter()
+        own = time.thread_time()
+        work = (lambda: burn(busy_ms)) if busy_ms else None
+        got, size = fetch_all(fetcher, arguments.blocks, arguments.batch, work)
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        own = time.thread_time() - own
+    shown = "as it is" if interval is None else f"{interval * 1000:g} ms"
+    print(
+        f"{name:8} main {busy_ms:3.1f} ms/block, switch {shown:9}: {got / wall:6.0f} blocks/s,"
+        f" fetch thread {(cpu - own) / got * 1000:.3f} ms CPU/block of {size / got / 1000:.0f} kB,"
+        f" main thread {own / wall * 100:3.0f} % busy,"
+        f" peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--blocks", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=10)
+    parser.add_argument("--ahead", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    with Devchain.simulated(profile="bench", blocks=arguments.blocks) as node:
+        for _ in range(arguments.rounds):
+            for name in TRANSPORTS:
+                measure(node.url, name, arguments, 0.0, None)
+        for interval in (None, 0.001, 0.0005):
+            for name in TRANSPORTS:
+                measure(node.url, name, arguments, 2.0, interval)
+
+
+if __name__ == "__main__":
+    main()
