@@ -216,8 +216,8 @@ def _verify_created(header: Header, transactions: Transactions) -> Proof:
                 "CONTRACT_ADDRESS_MISMATCH",
                 header,
                 f"contract address of transaction {index}",
-                expected or b"",
                 address or b"",
+                expected or b"",
             )
     return Proof.CONTRACT_ADDRESSES
 
