@@ -1,0 +1,76 @@
+"""The persister's core: a record's bytes in, a decoded block (or what is wrong with it) out; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from indexer.codec import decode_record
+from indexer.errors import PoisonError
+from indexer.inflight import Record, TopicPartition
+from indexer.pipeline import Handled
+from indexer.records import DecodedBlock, Rollback
+from indexer.topics import partition_of
+
+_MOST_PENDING = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A record and what it carries; a PoisonError makes it a dead letter."""
+
+    record: Record
+    value: DecodedBlock | Rollback | PoisonError
+
+
+def read(record: Record, chain_id: int, partitions: int) -> DecodedBlock | Rollback | PoisonError:
+    """Return what `record` carries.
+
+    - bytes that are no block and no rollback: poison
+    - another chain's block: poison (deployments that share a cluster differ in the topics' prefix)
+    - a block in another partition than its height's: poison, since that partition's owner would not know of it
+    """
+    try:
+        value = decode_record(record.value or b"")
+    except PoisonError as error:
+        return error
+    if value.chain_id != chain_id:
+        return PoisonError(f"a record of chain {value.chain_id}, we index {chain_id}", code="OTHER_CHAIN")
+    if isinstance(value, DecodedBlock):
+        number = value.header.number
+        if number < 0 or partition_of(number, partitions) != record.partition:
+            return PoisonError(f"block {number} in partition {record.partition}", code="WRONG_PARTITION")
+    return value
+
+
+class BlockHandler:
+    """The pipeline's Handler: decodes when asked for results, so that records wait as bytes."""
+
+    def __init__(self, chain_id: int, partitions: int) -> None:
+        self._chain_id, self._partitions = chain_id, partitions
+        self._pending: list[Record] = []
+
+    def submit(self, records: Sequence[Record]) -> None:
+        self._pending += records
+
+    def completed(self, timeout: float) -> list[Handled[Item]]:
+        pending, self._pending = self._pending, []
+        return [
+            Handled(
+                record.source,
+                record.offset,
+                Item(record, read(record, self._chain_id, self._partitions)),
+                len(record.value or b""),
+            )
+            for record in pending
+        ]
+
+    def room(self) -> int:
+        return _MOST_PENDING - len(self._pending)
+
+    def forget(self, sources: Collection[TopicPartition]) -> None:
+        gone = set(sources)
+        self._pending = [record for record in self._pending if record.source not in gone]
+
+    def close(self) -> None:
+        self._pending = []

@@ -1,0 +1,234 @@
+"""The rows of a batch of blocks, inside the transaction that the sink holds open (PROTOCOL 1, 2, 7)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from psycopg import sql as pg
+from psycopg.types.json import Jsonb
+
+from indexer.deadletter import dead_letter_headers, origin_of
+from indexer.errors import PoisonError
+from indexer.pipeline import Handled
+from indexer.records import DecodedBlock, Rollback, TokenTransfers
+from indexer.storage.engine import Connection
+from indexer.topics import partition_of
+from services.persister import sql
+from services.persister.binary import copy_stream
+from services.persister.coverage import bits_of, stored_bits
+from services.persister.decide import Plan, Stored, plan
+from services.persister.handler import Item
+from services.persister.rows import COLUMNS, BlockRefusedError, Deltas, Rows, add_deltas, delta_rows, rows_of
+from services.persister.sink import RefusedError
+
+Items = Sequence[Handled[Item]]
+Fault = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where rows and letters of one deployment go."""
+
+    chain_id: int
+    group: str
+    partitions: int
+    dlq: str  # the topic's name
+    topic_id: Callable[[str], str]
+    build: str = ""
+
+
+class BlockWriter:
+    """The sink's Writer for `blocks.decoded`."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        make_partitions: Callable[[set[int]], None],
+        fault: Fault = lambda place: None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._to, self._make_partitions, self._fault, self._now = destination, make_partitions, fault, now
+        self.rows = 0
+        self.refused_blocks = 0
+
+    def prepare(self, handled: Items) -> None:
+        self._make_partitions({block.header.number for block in _blocks(handled)})
+
+    def set_aside(self, handled: Handled[Item], error: PoisonError) -> Handled[Item]:
+        return Handled(handled.source, handled.offset, Item(handled.result.record, error), handled.size)
+
+    def write(self, connection: Connection, handled: Items) -> None:
+        """Blocks between two rollbacks are one step; balances come last, in one order for everybody."""
+        deltas: Deltas = {}
+        for rollback, group in groupby(handled, key=lambda each: isinstance(each.result.value, Rollback)):
+            some = list(group)
+            if rollback:
+                for each in some:
+                    self._roll_back(connection, each, deltas)
+            else:
+                self._store(connection, some, deltas)
+        self._letters(connection, handled)
+        self._add_balances(connection, deltas)
+
+    # blocks
+
+    def _store(self, connection: Connection, handled: Items, deltas: Deltas) -> None:
+        blocks = list(_blocks(handled))
+        if not blocks:
+            return
+        todo = plan(blocks, self._stored_at(connection, blocks), self._rollbacks(connection))
+        self.refused_blocks += len(todo.refused)
+        self._delete(connection, todo.delete, deltas)
+        if todo.insert:
+            self._insert(connection, handled, todo, deltas)
+        if todo.raise_generation:
+            heights = list(todo.raise_generation)
+            generations = list(todo.raise_generation.values())
+            connection.execute(sql.RAISE_GENERATION, self._at(heights, generations=generations))
+        if todo.covered:
+            self._cover(connection, todo.covered)
+
+    def _insert(self, connection: Connection, handled: Items, todo: Plan, deltas: Deltas) -> None:
+        blocks = [todo.insert[number] for number in sorted(todo.insert)]
+        try:
+            rows = rows_of(blocks)
+        except BlockRefusedError as error:
+            raise _refused(handled, error) from error
+        for block in blocks:
+            add_deltas(deltas, block.token_transfers)
+        self._fault("persister.before-copy")
+        self._copy(connection, rows)
+        connection.execute(
+            sql.NOTE_STORED,
+            self._at(
+                [block.header.number for block in blocks],
+                jobs=[block.job_id for block in blocks],
+                generations=[block.generation for block in blocks],
+            ),
+        )
+        self.rows += rows.count
+
+    def _copy(self, connection: Connection, rows: Rows) -> None:
+        with connection.cursor() as cursor:
+            for table, pieces in rows.tables.items():
+                if not pieces:
+                    continue
+                with cursor.copy(_COPY[table]) as copy:
+                    for at, chunk in enumerate(copy_stream(pieces)):
+                        copy.write(chunk)
+                        if table == "transactions" and at == 0:
+                            self._fault("persister.inside-copy")
+
+    def _cover(self, connection: Connection, blocks: Iterable[DecodedBlock]) -> None:
+        bits = stored_bits(blocks)
+        connection.execute(
+            sql.COVER,
+            {"chain_id": self._to.chain_id, "stripes": bits.stripes, "jobs": bits.jobs, "masks": bits.masks},
+        )
+
+    def _stored_at(self, connection: Connection, blocks: Sequence[DecodedBlock]) -> dict[int, Stored]:
+        numbers = sorted({block.header.number for block in blocks})
+        rows = connection.execute(sql.STORED_AT, self._at(numbers)).fetchall()
+        return {number: Stored(hash_, generation, version) for number, hash_, generation, version in rows}
+
+    def _rollbacks(self, connection: Connection) -> list[tuple[int, int]]:
+        return [(int(a), int(b)) for a, b in connection.execute(sql.ROLLBACKS, (self._to.chain_id,)).fetchall()]
+
+    def _delete(self, connection: Connection, numbers: Iterable[int], deltas: Deltas) -> None:
+        """Delete the rows at these heights and take back what they did to balances."""
+        heights = sorted(numbers)
+        if not heights:
+            return
+        gone = TokenTransfers()
+        for token, token_id, sender, receiver, amount in connection.execute(sql.DELETE_TRANSFERS, self._at(heights)):
+            gone.token_address.append(token)
+            gone.token_id.append(int(token_id))
+            gone.from_address.append(receiver)  # the way back
+            gone.to_address.append(sender)
+            gone.amount.append(int(amount))
+        add_deltas(deltas, gone)
+        for statement in sql.DELETE_ROWS:
+            connection.execute(statement, self._at(heights))
+
+    # rollbacks
+
+    def _roll_back(self, connection: Connection, handled: Handled[Item], deltas: Deltas) -> None:
+        """Empty this partition's heights of what is older (PROTOCOL 7); repeats find nothing to do."""
+        order = handled.result.value
+        assert isinstance(order, Rollback)
+        named = {"chain_id": self._to.chain_id, "from": order.from_number, "generation": order.generation}
+        if connection.execute(sql.KNOW_ROLLBACK, named).rowcount:
+            connection.execute(sql.LOWER_CANONICAL, named)
+        older = [int(row[0]) for row in connection.execute(sql.OLDER_ROWS, named).fetchall()]
+        partition = handled.source.partition
+        emptied = [number for number in older if partition_of(number, self._to.partitions) == partition]
+        self._delete(connection, emptied, deltas)
+        if emptied:
+            bits = bits_of((number, 0) for number in emptied)
+            connection.execute(sql.UNCOVER, named | {"stripes": bits.stripes, "masks": bits.masks})
+        connection.execute(
+            sql.NOTE_GENERATION,
+            named | {"group": self._to.group, "topic": handled.source.topic, "partition": partition},
+        )
+
+    # letters and balances
+
+    def _letters(self, connection: Connection, handled: Items) -> None:
+        for each in handled:
+            error = each.result.value
+            if isinstance(error, PoisonError):
+                connection.execute(sql.OUTBOX, self._letter(each.result, error))
+
+    def _letter(self, item: Item, error: PoisonError) -> tuple[Any, ...]:
+        record, now_ms = item.record, int(self._now() * 1000)
+        headers = dead_letter_headers(
+            record,
+            error,
+            service="persister",
+            stage="persist" if error.code in _PERSIST_CODES else "deserialize",
+            attempts=1,
+            origin=origin_of(record, self._to.topic_id(record.topic)),
+            first_failed_ms=now_ms,
+            last_failed_ms=now_ms,
+            build=self._to.build,
+        )
+        as_hex = [[name, None if value is None else value.hex()] for name, value in headers]
+        return (self._to.dlq, record.partition, record.key, record.value, Jsonb(as_hex))
+
+    def _add_balances(self, connection: Connection, deltas: Deltas) -> None:
+        rows = delta_rows(deltas)
+        if not rows:
+            return
+        connection.execute(sql.PREPARE_SESSION)
+        with connection.cursor() as cursor, cursor.copy(_COPY_CHANGES) as copy:
+            for chunk in copy_stream([rows]):
+                copy.write(chunk)
+        connection.execute(sql.ADD_BALANCES, {"chain_id": self._to.chain_id})
+
+    def _at(self, numbers: Sequence[int], **more: object) -> dict[str, object]:
+        return {"chain_id": self._to.chain_id, "numbers": list(numbers), **more}
+
+
+def _blocks(handled: Items) -> Iterator[DecodedBlock]:
+    return (each.result.value for each in handled if isinstance(each.result.value, DecodedBlock))
+
+
+def _refused(handled: Items, error: BlockRefusedError) -> Exception:
+    for each in handled:
+        if each.result.value is error.block:
+            return RefusedError(each.source, each.offset, error)
+    return error
+
+
+_PERSIST_CODES = ("ROW_REFUSED", "BLOCK_NOT_STORABLE")
+_COPY = {
+    table: pg.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+        pg.Identifier(table), pg.SQL(", ").join(map(pg.Identifier, columns))
+    )
+    for table, columns in COLUMNS.items()
+}
+_COPY_CHANGES = "COPY balance_changes (token_address, token_id, holder, delta) FROM STDIN (FORMAT BINARY)"
