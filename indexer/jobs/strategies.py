@@ -7,6 +7,7 @@ None when there are no more. The position is JSON; it is stored with the job, so
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import entry_points
 from math import gcd
 from typing import Any, Protocol
@@ -92,6 +93,7 @@ def _go_on(past: int, blocks: Ranges) -> Position | None:
     return {"index": past} if past < blocks.stripe_count else None
 
 
+@cache
 def strategy(name: str) -> Strategy:
     """Return a strategy by its entry point's name; raises UserError listing what there is."""
     found = entry_points(group=GROUP)

@@ -15,6 +15,7 @@ from indexer import service
 from indexer.kafka.admin import KafkaAdmin
 from indexer.settings import Settings
 from indexer.storage import engine
+from indexer.storage.jobs import Connection
 from indexer.topics import WORK, load_topics
 from services.producer.lag import LagReader
 from services.producer.loop import ProducerLoop
@@ -27,7 +28,7 @@ def main(settings: Settings, stop: Callable[[], bool]) -> None:
     settings.require("kafka_bootstrap_servers", "database_url")
     topics = load_topics(settings.topic_prefix)
     partitions = KafkaAdmin(settings).check(topics, *WORK).partitions
-    connection = engine.connect(settings, "producer", autocommit=True)
+    connection = _connect(engine.connect(settings, "producer", autocommit=True))
     owner = f"{socket.gethostname()}:{os.getpid()}:{settings.slot}"
     work = dict(zip(("high", "normal", "low"), topics.work, strict=True))
     loop = ProducerLoop(
@@ -44,8 +45,14 @@ def main(settings: Settings, stop: Callable[[], bool]) -> None:
             time.sleep(loop.step())
         except psycopg.OperationalError as error:
             log.warning("database: %s; connecting again", type(error).__name__)
-            loop.reconnect(engine.reconnect(settings, "producer", stop, autocommit=True))
+            loop.reconnect(_connect(engine.reconnect(settings, "producer", stop, autocommit=True)))
     loop.close()
+
+
+def _connect(connection: Connection) -> Connection:
+    """Do not wait for the disk: what a crash of the database takes back, position and coverage together, is done again."""
+    connection.execute("SET synchronous_commit = off")
+    return connection
 
 
 if __name__ == "__main__":
