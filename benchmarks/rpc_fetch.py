@@ -1,6 +1,6 @@
 """CPU and throughput of fetching blocks from devchain, per transport, alone and beside a busy main thread.
 
-    python -m benchmarks.rpc_fetch --blocks 2000
+python -m benchmarks.rpc_fetch --blocks 2000
 """
 
 from __future__ import annotations
@@ -52,8 +52,15 @@ def fetch_all(fetcher: BlockFetcher, blocks: int, batch: int, work: Callable[[],
     return got, size
 
 
-def measure(url: str, name: str, arguments: argparse.Namespace, busy_ms: float, interval: float | None) -> None:
-    settings = RpcSettings(batch_size=arguments.batch, switch_interval_seconds=interval)
+def measure(
+    url: str,
+    name: str,
+    arguments: argparse.Namespace,
+    busy_ms: float,
+    interval: float | None,
+    collect: int | None = 50_000,
+) -> None:
+    settings = RpcSettings(batch_size=arguments.batch, switch_interval_seconds=interval, gc_threshold=collect)
     pool = lambda: RpcPool([url], settings=settings, transport=TRANSPORTS[name])  # noqa: E731 - one use
     with BlockFetcher([url], settings, pool=pool, max_blocks=arguments.ahead) as fetcher:
         fetch_all(fetcher, 100, arguments.batch, None)

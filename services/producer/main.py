@@ -50,7 +50,7 @@ def main(settings: Settings, stop: Callable[[], bool]) -> None:
 
 
 def _connect(connection: Connection) -> Connection:
-    """Do not wait for the disk: what a crash of the database takes back, position and coverage together, is done again."""
+    """Do not wait for the disk: a crash of the database takes position and coverage back together, and both come again."""
     connection.execute("SET synchronous_commit = off")
     return connection
 
