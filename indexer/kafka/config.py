@@ -74,4 +74,5 @@ def transactional(settings: Settings, transactional_id: str) -> Config:
         "transactional.id": settings.topic_prefix + transactional_id,
         "transaction.timeout.ms": int(TRANSACTION_SECONDS * 1000),
         "message.timeout.ms": int(TRANSACTION_SECONDS * 1000),
+        "linger.ms": 5,  # a write produces all at once and flushes
     }

@@ -6,7 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -46,6 +53,12 @@ class TestKafka:
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         for future in self._admin.delete_records([TopicPartition(topic, partition, before)]).values():
+            future.result(20)
+
+    def limit_records(self, topic: str, most_bytes: int) -> None:
+        entry = ConfigEntry("max.message.bytes", str(most_bytes), incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+        for future in self._admin.incremental_alter_configs([resource]).values():
             future.result(20)
 
     def committed(self, group: str, topic: str, partition: int) -> int:

@@ -1,0 +1,228 @@
+"""Outputs and input offsets in one Kafka transaction per write (KIP-98, KIP-447): both are seen, or neither.
+
+What each answer of Kafka means, and what is done (DESIGN 4):
+
+- retriable, or a time-out: poll, the same call again, until the transaction's time is up
+- the transaction must be aborted: flush, abort, `Rewind`
+- fatal, fenced, an invalid state while aborting, or no definite answer in time: nobody knows what became of the
+  transaction, and a late request may still hit the next one (librdkafka lacks KIP-890): a new producer under the same
+  id, which ends whatever was open, then `Rewind`. More than three of these in a minute end the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from indexer import faults
+from indexer.errors import FatalError, OutageError
+from indexer.inflight import TopicPartition
+from indexer.kafka.config import TRANSACTION_SECONDS, Config
+from indexer.outputs import Output
+from indexer.pipeline import Handled, Offsets, Rewind
+
+log = logging.getLogger(__name__)
+
+_CALL_SECONDS = 2.0  # of one try; the same call resumes
+_OPEN_SECONDS = 5.0
+_MOST_REPLACED = 3
+_REPLACED_WITHIN = 60.0
+_PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # our own doing, while aborting
+
+
+class _AbortError(Exception):
+    """The transaction has to be aborted."""
+
+
+class _UndecidedError(Exception):
+    """Nobody knows what became of the transaction, or of its producer."""
+
+
+class KafkaTransactionSink:
+    """A Sink whose results are outputs; one transactional producer for all partitions of the process."""
+
+    def __init__(
+        self,
+        config: Config,
+        group_metadata: Callable[[], bytes],
+        *,
+        now: Callable[[], float] = time.monotonic,
+        make: Callable[[dict[str, Any]], Any] = Producer,
+        seconds: float = TRANSACTION_SECONDS,
+    ) -> None:
+        self._config, self._group_metadata, self._now, self._make = config, group_metadata, now, make
+        self._seconds = seconds
+        self._replaced: deque[float] = deque(maxlen=_MOST_REPLACED + 1)
+        self._refused: str | None = None  # why Kafka will never take a record of this transaction
+        self._producer: Any = None  # None: the last one was given up, and its transaction with it
+        self._open_transaction = False
+        self.aborted = 0
+        self.replaced = 0
+        self._open(self._seconds)
+
+    def assigned(self, sources: Iterable[TopicPartition]) -> Offsets:
+        """Every partition starts at the group's offset."""
+        return {}
+
+    def revoked(self, sources: Iterable[TopicPartition]) -> None:
+        """Nothing is kept for a partition."""
+
+    def write(self, handled: Sequence[Handled[Sequence[Output]]], offsets: Offsets) -> None:
+        """Commit all outputs and the offsets in one transaction.
+
+        Raises Rewind when nothing of it was committed, or when that is not known: the committed offsets tell.
+        Raises OutageError while no broker answers, FatalError where trying again cannot help.
+        """
+        if self._producer is None:
+            self._replace()
+            raise Rewind("a new producer took over from one in an unknown state")
+        metadata = self._group_metadata()  # before anything is produced: it belongs to the partitions we own now
+        try:
+            self._commit(handled, offsets, metadata)
+        except _AbortError as error:
+            self._abort(error)
+            raise Rewind(f"transaction aborted: {error}") from error
+        except _UndecidedError as error:
+            self._give_up(error)
+            self._replace()
+            raise Rewind(f"transaction in an unknown state: {error}") from error
+        faults.hook("decoder.after-commit")
+
+    def close(self) -> None:
+        """Let go of the producer; an error may have left its transaction open, which would hold up every reader."""
+        if self._producer is not None and self._open_transaction:
+            try:
+                self._producer.purge()
+                self._producer.flush(_CALL_SECONDS)
+                self._producer.abort_transaction(_CALL_SECONDS)
+            except KafkaException as error:
+                log.info("the open transaction was not aborted: %s", error)
+        self._producer = None
+
+    def _commit(self, handled: Sequence[Handled[Sequence[Output]]], offsets: Offsets, metadata: bytes) -> None:
+        deadline = self._now() + self._seconds
+        partitions = [KafkaPartition(*source, offset) for source, offset in offsets.items()]
+        self._refused = None
+        self._open_transaction = True
+        self._call(deadline, self._producer.begin_transaction)
+        for each in handled:
+            for output in each.result:
+                self._produce(output, deadline)
+        self._call(deadline, self._producer.send_offsets_to_transaction, partitions, metadata, _CALL_SECONDS)
+        while self._asked(self._producer.flush, _CALL_SECONDS) and self._now() < deadline:
+            pass
+        faults.hook("decoder.between-produce-and-commit")
+        self._call(deadline, self._producer.commit_transaction, _CALL_SECONDS)
+        self._open_transaction = False
+
+    def _produce(self, output: Output, deadline: float) -> None:
+        while True:
+            try:
+                self._producer.produce(
+                    output.topic, output.value, output.key, partition=output.partition, headers=list(output.headers)
+                )
+            except BufferError:
+                if self._now() > deadline:
+                    raise _UndecidedError("the producer's queue stays full") from None
+                self._asked(self._producer.poll, 0.1)
+                continue
+            except KafkaException as error:
+                self._note(error.args[0], output.topic)
+                raise _fate(error.args[0]) from error
+            return
+
+    def _call(self, deadline: float, call: Callable[..., Any], *arguments: Any) -> None:
+        """Make a transactional call until it has a definite answer or the time is up."""
+        while True:
+            try:
+                call(*arguments)
+            except KafkaException as exception:
+                error: KafkaError = exception.args[0]
+                again = error.retriable() or error.code() == KafkaError._TIMED_OUT
+                if not again or error.fatal() or error.txn_requires_abort():
+                    raise _fate(error) from exception
+                if self._now() >= deadline:
+                    raise _UndecidedError(f"no definite answer in time: {error.str()}") from exception
+                self._asked(self._producer.poll, 0.05)  # "the event queue must be polled"
+                continue
+            return
+
+    def _asked(self, call: Callable[[float], Any], seconds: float) -> Any:
+        """Poll or flush, which raise once the producer is dead."""
+        try:
+            return call(seconds)
+        except KafkaException as error:
+            raise _fate(error.args[0]) from error
+
+    def _abort(self, reason: _AbortError) -> None:
+        """Undo the transaction; flushed first, else librdkafka may end in a fatal INVALID_TXN_STATE."""
+        deadline = self._now() + self._seconds
+        try:
+            self._asked(self._producer.flush, _CALL_SECONDS)
+            self._call(deadline, self._producer.abort_transaction, _CALL_SECONDS)
+            self._open_transaction = False
+            self.aborted += 1
+            log.info("transaction aborted: %s", reason)
+        except (_AbortError, _UndecidedError) as error:
+            self._give_up(error)
+            self._replace()
+        if self._refused is not None:
+            raise FatalError(self._refused, code="RECORD_REFUSED")
+
+    def _give_up(self, error: Exception) -> None:
+        log.warning("giving the producer up: %s", error)
+        self._producer.purge()  # not polled any more: a dead producer raises from poll too
+        self._producer, self._open_transaction = None, False
+
+    def _replace(self) -> None:
+        self._open(_OPEN_SECONDS)
+        self.replaced += 1
+        self._replaced.append(self._now())
+        if len(self._replaced) > _MOST_REPLACED and self._replaced[-1] - self._replaced[0] < _REPLACED_WITHIN:
+            raise FatalError(
+                f"{len(self._replaced)} producers were lost within {_REPLACED_WITHIN:g} s:"
+                " is another process running under the same slot?",
+                code="TRANSACTIONS_FAIL",
+            )
+
+    def _open(self, seconds: float) -> None:
+        """Make a producer; its first call ends what a predecessor under the same id left open."""
+        producer = self._make({**self._config, "on_delivery": self._delivered, "delivery.report.only.error": True})
+        deadline = self._now() + seconds
+        self._producer = producer
+        try:
+            self._call(deadline, producer.init_transactions, _CALL_SECONDS)
+        except _UndecidedError as error:
+            self._producer = None
+            raise OutageError(f"Kafka gives no transactional producer: {error}", code="KAFKA_DOWN") from error
+        except _AbortError as error:
+            self._producer = None
+            raise FatalError(f"Kafka refuses a transactional producer: {error}", code="TRANSACTIONS_REFUSED") from error
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None and error.code() not in _PURGED:
+            self._note(error, str(message.topic()))
+
+    def _note(self, error: KafkaError, topic: str) -> None:
+        """Keep the reason of what would fail for ever: sizes were checked before, so limits do not fit each other."""
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            self._refused = f"{topic} does not take a record of the allowed size: run `indexer topics diff`"
+        log.info("%s: %s", topic, error.str())
+
+
+def _fate(error: KafkaError) -> _AbortError | _UndecidedError:
+    text = f"{error.name()}: {error.str()}"
+    if error.fatal() or error.code() in (KafkaError._FENCED, KafkaError.INVALID_TXN_STATE):
+        return _UndecidedError(text)
+    if error.txn_requires_abort():
+        return _AbortError(text)
+    return _AbortError(text) if error.code() in _ABORTABLE else _UndecidedError(text)
+
+
+_ABORTABLE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError._STATE, KafkaError._INVALID_ARG)
