@@ -1,0 +1,132 @@
+# `make` lists the targets. Everything that they install stays in this folder: .venv and .local.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ANVIL := .local/anvil/.installed
+CODE := indexer services schemas devchain tools benchmarks tests
+
+# The tools' caches are kept with the clone, and the tests see the programs that `make` installed.
+export PATH := $(abspath $(BIN)):$(abspath .local/anvil/node_modules/.bin):$(PATH)
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	    /^[a-z][a-z0-9-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Use it
+
+.PHONY: demo
+demo: install ## Index 10,000 blocks through a local Kafka and PostgreSQL, and show the result
+	$(BIN)/python -m benchmarks.demo
+
+.PHONY: stack-up
+stack-up: install ## Start a local Kafka and PostgreSQL, and keep them running
+	$(BIN)/indexer stack up
+
+.PHONY: stack-down
+stack-down: install ## Stop the local Kafka and PostgreSQL
+	$(BIN)/indexer stack down
+
+##@ Work on it
+
+.PHONY: install
+install: $(INSTALLED) ## Make the virtual environment from the lock (VENV, PYTHON: where, with which Python 3.11+)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || { test -n "$(PYTHON)" && $(PYTHON) -m venv $(VENV); } \
+	    || { echo "error: make install needs Python 3.11 or newer with venv: set PYTHON" >&2; exit 1; }
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "error: $(BIN)/python is older than 3.11: remove $(VENV) and set PYTHON" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: check
+check: check-format check-types check-imports check-dead-code check-schemas check-files check-docs ## All checks (with -k: all of them, whatever fails)
+
+.PHONY: check-format
+check-format: install ## Formatting and lint (ruff)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+
+.PHONY: check-types
+check-types: install ## Types (mypy --strict)
+	$(BIN)/mypy
+
+.PHONY: check-imports
+check-imports: install ## Who may import whom (import-linter; contracts in pyproject.toml)
+	$(BIN)/lint-imports --no-logo --cache-dir .local/import-linter
+
+.PHONY: check-dead-code
+check-dead-code: install ## Code that nothing uses (vulture)
+	$(BIN)/vulture
+
+.PHONY: check-schemas
+check-schemas: install ## Schemas: compatible with earlier versions, ids unchanged
+	$(BIN)/python -m schemas.compat
+
+.PHONY: check-files
+check-files: install ## Tracked files: no registry hosts, machine paths, secrets or large files
+	$(BIN)/python -m tools.tracked_files
+
+.PHONY: check-docs
+check-docs: install ## Docs: links, commands, and that what is generated is up to date
+	$(BIN)/python -m tools.docs
+
+.PHONY: format
+format: install ## Format the code and apply ruff's safe fixes
+	$(BIN)/ruff check --fix-only --quiet $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+.PHONY: generate
+generate: install ## Write the generated files anew: .env.example, docs/reference
+	$(BIN)/python -m tools.generated
+
+.PHONY: test
+test: install anvil ## All tests, and coverage of at least 90 %
+	$(BIN)/python -m tools.run_tests unit integration e2e
+
+.PHONY: test-unit
+test-unit: install ## Unit tests only: no Kafka, no database
+	$(BIN)/python -m tools.run_tests unit
+
+.PHONY: bench
+bench: install ## Measure: 10,000 blocks of 40 transactions end to end, by stage
+	$(BIN)/python -m benchmarks.bench
+
+.PHONY: bench-long
+bench-long: install ## The same with 100,000 blocks in one job (not in CI)
+	$(BIN)/python -m benchmarks.bench --blocks 100000
+
+##@ Keep it
+
+.PHONY: lock
+lock: install ## Resolve requirements.lock again (newer versions: make lock UPGRADE=1)
+	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	    --generate-hashes --no-emit-index-url --no-header --quiet $(if $(UPGRADE),--upgrade) --output-file requirements.lock
+	cd tools/anvil && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
+
+.PHONY: anvil
+anvil: $(ANVIL) ## Install Anvil, the Ethereum node that integration tests run (needs npm)
+
+# Not `npm ci`: it insists on the packages of every platform, and a registry may hold this one's only.
+$(ANVIL): tools/anvil/package.json tools/anvil/package-lock.json
+	@command -v npm >/dev/null || { echo "error: Anvil comes from npm, which is not here: install Node.js 20+ with npm" >&2; exit 1; }
+	mkdir -p $(@D)
+	cp $^ $(@D)
+	npm install --prefix $(@D) --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
+	$(@D)/node_modules/.bin/anvil --version
+	@touch $@
+
+.PHONY: clean
+clean: ## Stop the local stack, and remove what was built and installed
+	@if test -x $(BIN)/indexer && test -d .local; then $(BIN)/indexer stack down || true; fi
+	rm -rf $(VENV) .local .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage* build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""What `make check` and `make test` run; not part of what is installed."""
