@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from indexer.errors import UserError
 from indexer.settings import Settings
 
 
@@ -52,3 +53,24 @@ def check(as_json: bool) -> None:
             click.echo("the database is current")
     if not state.current:
         sys.exit(1)
+
+
+@db.command("forget-offsets")
+@click.argument("topic")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def forget_offsets(topic: str, yes: bool) -> None:
+    """Begin at the first record of TOPIC, which was deleted and made again; its persisters must not run."""
+    from indexer.storage import engine
+
+    settings = Settings.from_env().require("database_url")
+    if not yes:
+        click.confirm(f"Forget how far every group came in {topic}?", abort=True)
+    with engine.connect(settings, "cli") as connection:
+        done = connection.execute(
+            "UPDATE consumer_progress SET topic_id = '', next_offset = 0, epoch = epoch + 1, applied_generation = 0"
+            " WHERE topic = %s",
+            (topic,),
+        ).rowcount
+    if not done:
+        raise UserError(f"no stored offsets of {topic}: give the name with its prefix", code="TOPIC_UNKNOWN")
+    click.echo(f"forgot the offsets of {done} partitions of {topic}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from indexer import service
 from indexer.faults import hook
@@ -13,40 +14,87 @@ from indexer.kafka.admin import KafkaAdmin
 from indexer.kafka.source import KafkaSource
 from indexer.pipeline import Pace, Pipeline
 from indexer.settings import Settings
+from indexer.storage import engine
 from indexer.topics import DECODED, DLQ, load_topics
-from services.persister.connections import PartitionKeeper, RowConnections
-from services.persister.handler import BlockHandler
+from services.persister.companions import Companions, IndexBuilder
+from services.persister.connections import SERVICE, PartitionKeeper, RowConnections
+from services.persister.dlq_indexer import DeadRecord, LetterHandler, LetterWriter
+from services.persister.handler import BlockHandler, Item
+from services.persister.outbox import OutboxRelay
 from services.persister.progress import Progress
 from services.persister.sink import OffsetsSink
 from services.persister.store import BlockWriter, Destination
 
+_GROUP, _DLQ_GROUP = "persister", "persister-dlq"
+_MIB = 1024 * 1024
+
 
 def main(settings: Settings, stop: Callable[[], bool]) -> None:
     settings.require("kafka_bootstrap_servers", "database_url")
-    topics = load_topics(settings.topic_prefix)
     admin = KafkaAdmin(settings)
-    checked = admin.check(topics, DECODED, DLQ)
-    group = settings.topic_prefix + "persister"
-    connections = RowConnections(settings)
-    connections.open().close()  # a wrong database is told before the group is joined
+    checked = admin.check(load_topics(settings.topic_prefix), DECODED, DLQ)
+    RowConnections(settings).open().close()  # a wrong database is told before the group is joined
+    companions = Companions(stop)
+    companions.start("dlq-indexer", lambda ended: letters(settings, admin, checked.ids).run(ended))
+    companions.every(1.0, "outbox", _relay(settings).run_once)
+    companions.every(3.0, "indexes", IndexBuilder(lambda: engine.connect(settings, SERVICE, autocommit=True)))
+    pipeline = blocks(settings, admin, checked.ids, checked.partitions)
+    if settings.metrics_port:
+        from services.persister.metrics import serve
 
-    source = KafkaSource(config.consumer(settings, "persister", "cooperative-sticky"), {topics.decoded: 1})
-    writer = BlockWriter(
-        Destination(settings.chain_id, group, checked.partitions, topics.dlq, checked.ids.__getitem__),
-        PartitionKeeper(settings),
+        serve(settings.metrics_port, pipeline.progress)
+    try:
+        pipeline.run(companions.stop)
+    finally:
+        companions.end()
+
+
+def blocks(settings: Settings, admin: KafkaAdmin, ids: Mapping[str, str], partitions: int) -> Pipeline[Item]:
+    """Return the loop over `blocks.decoded`."""
+    topics = load_topics(settings.topic_prefix)
+    group = settings.topic_prefix + _GROUP
+    source = KafkaSource(config.consumer(settings, _GROUP, "cooperative-sticky"), {topics.decoded: 1})
+    to = Destination(
+        settings.chain_id, group, partitions, topics.dlq, ids.__getitem__, os.environ.get("INDEXER_BUILD", "")
+    )
+    sink = OffsetsSink(
+        RowConnections(settings),
+        Progress(group, admin.topic_ids),
+        BlockWriter(to, PartitionKeeper(settings), fault=hook),
+        source.commit_for_lag_tools,
         fault=hook,
     )
-    sink = OffsetsSink(connections, Progress(group, admin.topic_ids), writer, source.commit_for_lag_tools, fault=hook)
     pace = Pace(
         seconds=settings.persist_seconds,
         results=settings.persist_blocks,
-        bytes=settings.persist_mib * 1024 * 1024,
+        bytes=settings.persist_mib * _MIB,
         under_way=2 * settings.persist_blocks,
-        held_bytes=2 * settings.persist_mib * 1024 * 1024,
+        held_bytes=2 * settings.persist_mib * _MIB,
     )
-    handler = BlockHandler(settings.chain_id, checked.partitions)
-    Pipeline(source, handler, sink, time.monotonic, pace).run(stop)
+    return Pipeline(source, BlockHandler(settings.chain_id, partitions), sink, time.monotonic, pace)
+
+
+def letters(settings: Settings, admin: KafkaAdmin, ids: Mapping[str, str]) -> Pipeline[DeadRecord]:
+    """Return the loop over `blocks.dlq`."""
+    topics = load_topics(settings.topic_prefix)
+    group = settings.topic_prefix + _DLQ_GROUP
+    consumer = config.consumer(settings, _DLQ_GROUP, "cooperative-sticky", queue_kib=2 * 1024)
+    source = KafkaSource(consumer, {topics.dlq: 1}, poll_bytes=_MIB)
+    sink = OffsetsSink(
+        RowConnections(settings),
+        Progress(group, admin.topic_ids),
+        LetterWriter(settings.chain_id, PartitionKeeper(settings)),
+        source.commit_for_lag_tools,
+    )
+    pace = Pace(seconds=0.2, results=100, bytes=4 * _MIB, under_way=200, held_bytes=4 * _MIB)
+    return Pipeline(source, LetterHandler(settings.chain_id, ids.__getitem__), sink, time.monotonic, pace)
+
+
+def _relay(settings: Settings) -> OutboxRelay:
+    topic = load_topics(settings.topic_prefix).dlq
+    producer = config.producer(settings) | {"queue.buffering.max.kbytes": 40 * 1024}
+    return OutboxRelay(producer, topic, RowConnections(settings).open)
 
 
 if __name__ == "__main__":
-    sys.exit(service.run("persister", main))
+    sys.exit(service.run(SERVICE, main))

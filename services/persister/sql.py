@@ -44,6 +44,13 @@ NOTE_STORED = """
         attempts = p.attempts + 1, updated_at = now()
 """
 
+# After NOTE_STORED, whose row lock the DLQ indexer takes first as well: either sees what the other did.
+RESOLVE_LETTERS = """
+    UPDATE dead_letters SET state = 'resolved'
+    WHERE chain_id = %(chain_id)s AND block_number = ANY(%(numbers)s)
+      AND (state = 'replayed' OR state = 'open' AND block_number = ANY(%(written)s))
+"""
+
 # A repair job's bits are set by its own repairs only, every other job's by any block.
 COVER = """
     UPDATE job_coverage c SET stored = c.stored | (x.mask & c.wanted), dead = c.dead & ~x.mask
@@ -83,6 +90,8 @@ OLDER_ROWS = """
     SELECT number FROM blocks
     WHERE chain_id = %(chain_id)s AND number >= %(from)s AND generation < %(generation)s ORDER BY number
 """
+
+FORGET_OUTCOME = "DELETE FROM block_processing WHERE chain_id = %(chain_id)s AND block_number = ANY(%(numbers)s)"
 
 UNCOVER = """
     WITH x AS (

@@ -90,6 +90,8 @@ class BlockWriter:
             generations = list(todo.raise_generation.values())
             connection.execute(sql.RAISE_GENERATION, self._at(heights, generations=generations))
         if todo.covered:
+            heights = sorted({block.header.number for block in todo.covered})
+            connection.execute(sql.RESOLVE_LETTERS, self._at(heights, written=list(todo.insert)))
             self._cover(connection, todo.covered)
 
     def _insert(self, connection: Connection, handled: Items, todo: Plan, deltas: Deltas) -> None:
@@ -102,10 +104,11 @@ class BlockWriter:
             add_deltas(deltas, block.token_transfers)
         self._fault("persister.before-copy")
         self._copy(connection, rows)
+        heights = [block.header.number for block in blocks]
         connection.execute(
             sql.NOTE_STORED,
             self._at(
-                [block.header.number for block in blocks],
+                heights,
                 jobs=[block.job_id for block in blocks],
                 generations=[block.generation for block in blocks],
             ),
@@ -168,6 +171,7 @@ class BlockWriter:
         emptied = [number for number in older if partition_of(number, self._to.partitions) == partition]
         self._delete(connection, emptied, deltas)
         if emptied:
+            connection.execute(sql.FORGET_OUTCOME, self._at(emptied))
             bits = bits_of((number, 0) for number in emptied)
             connection.execute(sql.UNCOVER, named | {"stripes": bits.stripes, "masks": bits.masks})
         connection.execute(

@@ -1,0 +1,226 @@
+"""The DLQ indexer: letters on `blocks.dlq` become rows of `dead_letters` and the jobs' dead bits, each once.
+
+It is a second consumer of the persister with a group of its own; its offsets live in PostgreSQL too. Stored beats
+dead: a height that is stored gets no dead bit, and its letter is resolved at once (but for repairs).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from psycopg.types.json import Jsonb
+
+from indexer.codec import decode_record, decode_work_item
+from indexer.deadletter import Letter, read_letter
+from indexer.errors import FatalError, PoisonError
+from indexer.inflight import Record, TopicPartition
+from indexer.pipeline import Handled
+from indexer.records import DecodedBlock, Reason, Rollback
+from indexer.storage.engine import Connection
+from services.persister.coverage import EVERY_JOB, bits_of
+
+_HIGHEST = 1 << 48  # a number above is not a height
+_ROOM = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a letter is about, as far as its bytes tell."""
+
+    chain_id: int
+    number: int | None
+    job_id: int | None = None
+    generation: int = 0
+    repair: bool = False
+    readable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeadRecord:
+    record: Record
+    letter: Letter
+    subject: Subject
+
+
+def subject_of(record: Record, chain_id: int) -> Subject:
+    """Return what `record` is about: from its value, from its key where the value cannot be read."""
+    value = record.value or b""
+    try:
+        item = decode_work_item(value)
+        repair = item.reason is Reason.REPAIR
+        return _checked(Subject(item.chain_id, item.number, item.job_id, item.generation, repair, True))
+    except PoisonError:
+        pass
+    try:
+        decoded = decode_record(value)
+    except PoisonError:
+        return _from_key(record.key or b"", chain_id)
+    if isinstance(decoded, Rollback):
+        return Subject(decoded.chain_id, None, readable=True)
+    assert isinstance(decoded, DecodedBlock)
+    repair = decoded.reason is Reason.REPAIR
+    return _checked(Subject(decoded.chain_id, decoded.header.number, decoded.job_id, decoded.generation, repair, True))
+
+
+class LetterHandler:
+    """The pipeline's Handler for the dead-letter topic."""
+
+    def __init__(self, chain_id: int, topic_id: Callable[[str], str]) -> None:
+        self._chain_id, self._topic_id = chain_id, topic_id
+        self._pending: list[Record] = []
+
+    def submit(self, records: Sequence[Record]) -> None:
+        self._pending += records
+
+    def completed(self, timeout: float) -> list[Handled[DeadRecord]]:
+        pending, self._pending = self._pending, []
+        return [
+            Handled(
+                record.source,
+                record.offset,
+                DeadRecord(
+                    record,
+                    read_letter(record, self._topic_id(record.topic)),
+                    subject_of(record, self._chain_id),
+                ),
+                len(record.value or b""),
+            )
+            for record in pending
+        ]
+
+    def room(self) -> int:
+        return _ROOM - len(self._pending)
+
+    def forget(self, sources: Collection[TopicPartition]) -> None:
+        self._pending = [record for record in self._pending if record.source not in set(sources)]
+
+    def close(self) -> None:
+        self._pending = []
+
+
+class LetterWriter:
+    """The sink's Writer for the dead-letter topic."""
+
+    def __init__(self, chain_id: int, make_partitions: Callable[[set[int]], None]) -> None:
+        self._chain_id, self._make_partitions = chain_id, make_partitions
+
+    def prepare(self, handled: Sequence[Handled[DeadRecord]]) -> None:
+        subjects = [each.result.subject for each in handled]
+        self._make_partitions({s.number for s in subjects if s.number is not None and s.chain_id == self._chain_id})
+
+    def set_aside(self, handled: Handled[DeadRecord], error: PoisonError) -> Handled[DeadRecord]:
+        raise FatalError(f"a letter cannot be stored, and has nowhere else to go: {error}", code="LETTER_REFUSED")
+
+    def write(self, connection: Connection, handled: Sequence[Handled[DeadRecord]]) -> None:
+        """Heights first, letters next, bits last: the order in which a stored block does it."""
+        for each in sorted(handled, key=lambda each: each.result.subject.number or 0):
+            self._index(connection, each.result)
+
+    def _index(self, connection: Connection, dead: DeadRecord) -> None:
+        subject = dead.subject
+        ours = subject.chain_id == self._chain_id
+        row = _row(dead)
+        if connection.execute(_KNOWN, row).fetchone() is not None:
+            return
+        stored = False
+        if ours and subject.number is not None:
+            stored = connection.execute(_NOTE_DEAD, row).rowcount == 0
+        row["state"] = "resolved" if stored and not subject.repair else "open"
+        if connection.execute(_INSERT, row).rowcount == 0 or not ours or subject.number is None:
+            return
+        job = subject.job_id if subject.readable else EVERY_JOB
+        if job is not None:
+            bits = bits_of([(subject.number, job)])
+            connection.execute(_DIE, row | {"stripes": bits.stripes, "jobs": bits.jobs, "masks": bits.masks})
+
+
+def _checked(subject: Subject) -> Subject:
+    if subject.number is None or 0 <= subject.number < _HIGHEST:
+        return subject
+    return Subject(subject.chain_id, None, subject.job_id, subject.generation, subject.repair, True)
+
+
+def _from_key(key: bytes, chain_id: int) -> Subject:
+    match = re.fullmatch(rb"(\d{1,18}):(\d{1,15})", key)
+    return _checked(Subject(int(match[1]), int(match[2]))) if match else Subject(chain_id, None)
+
+
+def _row(dead: DeadRecord) -> dict[str, object]:
+    letter, subject, record = dead.letter, dead.subject, dead.record
+    return {
+        "chain_id": subject.chain_id,
+        "origin_topic": _text(letter.origin.topic),
+        "origin_topic_id": _text(letter.origin.topic_id),
+        "origin_partition": min(letter.origin.partition, 2**31 - 1),
+        "origin_offset": letter.origin.offset,
+        "replay_count": min(letter.replay_count, 2**31 - 1),
+        "number": subject.number,
+        "job_id": subject.job_id,
+        "generation": subject.generation,
+        "service": _text(letter.service),
+        "stage": _text(letter.stage),
+        "code": _text(letter.code),
+        "error_class": _text(letter.error_class),
+        "message": _text(letter.message),
+        "fingerprint": _text(letter.fingerprint),
+        "attempts": min(letter.attempts, 2**31 - 1),
+        "first_failed_at": _time(letter.first_failed_ms),
+        "last_failed_at": _time(letter.last_failed_ms),
+        "record_key": record.key,
+        "record_value": record.value,
+        "record_headers": Jsonb(
+            [[_text(name), None if value is None else value.hex()] for name, value in record.headers]
+        ),
+    }
+
+
+def _text(value: str) -> str:
+    return value.replace("\x00", "\ufffd")  # PostgreSQL has no room for it
+
+
+def _time(milliseconds: int) -> datetime | None:
+    if not 0 < milliseconds < 32_503_680_000_000:  # the year 3000
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+_KNOWN = """
+    SELECT 1 FROM dead_letters WHERE origin_topic_id = %(origin_topic_id)s AND origin_partition = %(origin_partition)s
+      AND origin_offset = %(origin_offset)s AND replay_count = %(replay_count)s
+"""
+
+_NOTE_DEAD = """
+    INSERT INTO block_processing AS p (chain_id, block_number, status, job_id, generation, attempts, code)
+    VALUES (%(chain_id)s, %(number)s, 'dead', %(job_id)s, %(generation)s, %(attempts)s, %(code)s)
+    ON CONFLICT (chain_id, block_number) DO UPDATE
+    SET attempts = p.attempts + excluded.attempts, code = excluded.code, job_id = excluded.job_id, updated_at = now()
+    WHERE p.status <> 'stored'
+"""
+
+_INSERT = """
+    INSERT INTO dead_letters (
+        chain_id, origin_topic, origin_topic_id, origin_partition, origin_offset, replay_count, block_number, job_id,
+        state, service, stage, code, error_class, message, fingerprint, attempts, first_failed_at, last_failed_at,
+        record_key, record_value, record_headers)
+    VALUES (
+        %(chain_id)s, %(origin_topic)s, %(origin_topic_id)s, %(origin_partition)s, %(origin_offset)s, %(replay_count)s,
+        %(number)s, %(job_id)s, %(state)s, %(service)s, %(stage)s, %(code)s, %(error_class)s, %(message)s,
+        %(fingerprint)s, %(attempts)s, %(first_failed_at)s, %(last_failed_at)s, %(record_key)s, %(record_value)s,
+        %(record_headers)s)
+    ON CONFLICT (origin_topic_id, origin_partition, origin_offset, replay_count) DO NOTHING
+"""
+
+# Stored beats dead, bit by bit, under the row's lock.
+_DIE = """
+    UPDATE job_coverage c SET dead = c.dead | (x.mask & c.wanted & ~c.stored)
+    FROM (
+        SELECT w.job_id, w.stripe, bit_or(a.mask::bit(64)) AS mask
+        FROM unnest(%(stripes)s::bigint[], %(jobs)s::bigint[], %(masks)s::bigint[]) AS a (stripe, job, mask)
+        JOIN job_coverage w ON w.chain_id = %(chain_id)s AND w.stripe = a.stripe AND (a.job = w.job_id OR a.job = -1)
+        GROUP BY w.job_id, w.stripe
+    ) AS x
+    WHERE c.job_id = x.job_id AND c.stripe = x.stripe
+"""

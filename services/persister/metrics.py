@@ -1,0 +1,38 @@
+"""What Prometheus may ask of a persister: read from the loop's own progress when it is scraped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import REGISTRY, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from indexer.pipeline import Progress
+
+Metric = CounterMetricFamily | GaugeMetricFamily
+
+
+class PipelineCollector(Collector):
+    """The counters of one loop."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def collect(self) -> Iterator[Metric]:
+        p = self._progress
+        yield CounterMetricFamily("indexer_persister_writes", "row transactions committed", value=p.writes)
+        yield CounterMetricFamily("indexer_persister_records", "records written", value=p.written)
+        yield CounterMetricFamily("indexer_persister_rejoins", "times the group was left and joined", value=p.rejoins)
+        yield GaugeMetricFamily("indexer_persister_partitions", "partitions owned", value=len(p.assigned))
+        yield GaugeMetricFamily("indexer_persister_outage", "1 while held up", value=int(p.outage is not None))
+        waited = CounterMetricFamily("indexer_persister_seconds", "where the loop's time went", labels=["on"])
+        for name, seconds in p.seconds_waited.items():
+            waited.add_metric([name], seconds)
+        yield waited
+
+
+def serve(port: int, progress: Progress) -> None:
+    """Answer scrapes on `port`, on a thread."""
+    REGISTRY.register(PipelineCollector(progress))
+    start_http_server(port)
