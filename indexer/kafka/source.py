@@ -69,6 +69,8 @@ class KafkaSource:
 
     def subscribe(self, listener: Listener) -> None:
         self._listener = listener
+        if self._kip_848:  # under which nobody complains about a missing topic
+            self._missing_since = self._now()
         self._consumer.subscribe(
             list(self._weights), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
