@@ -44,6 +44,8 @@ def up(brokers: str | None, data_dir: Path) -> None:
         return
     begun = time.monotonic()
     running = local.is_running(data_dir)
+    if external.kafka is None and not local.is_installed():
+        click.echo("first start on this machine: downloading Kafka (44 MB) and preparing it, about half a minute")
     found = local.start(
         data_dir,
         int(brokers) if brokers else None,

@@ -62,22 +62,26 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evm-kafka-indexer"
 
 
+def target(section: str) -> Path:
+    """The folder of a section's jars; there when they are installed."""
+    key = hashlib.sha256("".join(sorted(jar.sha256 for jar in locked(section))).encode()).hexdigest()[:12]
+    return cache_dir() / f"kafka-{section}-{key}"
+
+
 def installed(section: str, source: Source) -> Path:
     """The folder with the jars of `section`, downloaded and checked first where they are missing.
 
     Safe against others that install at the same time, and against being killed: one folder per content of the lock
     file, which appears by rename when it is complete. Raises UserError where a jar cannot be had.
     """
-    jars = locked(section)
-    key = hashlib.sha256("".join(sorted(jar.sha256 for jar in jars)).encode()).hexdigest()[:12]
-    target = cache_dir() / f"kafka-{section}-{key}"
-    if target.exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive(target.parent / f"{target.name}.lock"):
-        if not target.exists():
-            _install(jars, target, source)
-    return target
+    folder = target(section)
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder.parent / f"{folder.name}.lock"):
+        if not folder.exists():
+            _install(locked(section), folder, source)
+    return folder
 
 
 @contextlib.contextmanager

@@ -43,6 +43,11 @@ def jars(section: str = "broker") -> Path:
     return cache.installed(section, sources.Download())
 
 
+def is_installed() -> bool:
+    """False where the next start has to download Kafka first."""
+    return kafka_home() is not None or cache.target("broker").exists()
+
+
 def classpath(*, tools: bool = False) -> str:
     """Kafka's jars: those of KAFKA_HOME, else the installed ones. The `*` is java's to expand."""
     if home := kafka_home():

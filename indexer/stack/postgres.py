@@ -17,6 +17,7 @@ from indexer.stack import config, process
 from indexer.stack.layout import Folder, Layout
 
 START_SECONDS = 60.0
+NO_PID = 2**30  # larger than any system's largest
 
 
 @functools.cache
@@ -97,6 +98,7 @@ def has_lz4() -> bool:
 
 def start(folder: Folder, layout: Layout, remove: Path | None = None) -> process.Guarded:
     """Start a prepared server; it ends with us (immediate shutdown) until it is released."""
+    disown_zombie(folder.postgres / "postmaster.pid")
     settings = config.postgres_settings(layout.postgres_port, lz4=has_lz4())
     command: list[str | Path] = [binaries() / "postgres", "-D", folder.postgres]
     for name, value in settings.items():
@@ -109,6 +111,20 @@ def start(folder: Folder, layout: Layout, remove: Path | None = None) -> process
         end_signal=signal.SIGQUIT,
         remove=remove,
     )
+
+
+def disown_zombie(pid_file: Path) -> None:
+    """Let a server start although its killed predecessor is still in the process table, unreaped.
+
+    PostgreSQL takes a zombie for a running server. Only the pid is replaced, by one that cannot exist: its check for
+    processes that still use the old shared memory needs the other lines.
+    """
+    try:
+        pid, *others = pid_file.read_text().splitlines()
+    except (FileNotFoundError, ValueError):
+        return
+    if process.identify(int(pid)) is None:
+        pid_file.write_text("\n".join([str(NO_PID), *others]) + "\n")
 
 
 def wait_ready(folder: Folder, running: process.Guarded, layout: Layout) -> None:

@@ -81,6 +81,14 @@ class RunningStack:
         self._settle(guarded, lambda: postgres.wait_ready(self._folder, guarded, self._layout))
         self._update(lambda state: dataclasses.replace(state, postgres=_id(guarded)))
 
+    def repair(self) -> None:
+        """Start the servers of this stack that do not run."""
+        state = self._state()
+        for broker in [] if state.external_kafka else self._layout.brokers:
+            self.start_broker(broker.id)
+        if state.external_database is None:
+            self.start_postgres()
+
     def stop(self, *, graceful: bool = True) -> None:
         """End everything that runs in this stack, and forget it; the data stays."""
         with exclusive(self._folder.lock):
@@ -172,20 +180,39 @@ def start(
     folder = Folder(data_dir)
     _refuse_foreign(folder)
     folder.path.mkdir(parents=True, exist_ok=True)
+    wanted = State(ready=False, external_kafka=external_kafka, external_database=external_database)
+    remove = folder.path if die_with_parent and remove_with_parent else None
     with exclusive(folder.lock):
         shape = _layout(folder, brokers)
-        if is_running(data_dir):
-            return RunningStack(folder, shape)
-        end(folder, graceful=False)  # what lost a part of it, or was killed before it was ready
-        if not process.wait_for_guards(folder.alive):
-            raise UserError(f"another process still uses {folder.path}; choose another --data-dir")
-        shape = layout.with_free_ports(shape)
-        folder.save(shape)
-        wanted = State(ready=False, external_kafka=external_kafka, external_database=external_database)
-        remove = folder.path if die_with_parent and remove_with_parent else None
+        goes_on = _goes_on(folder.state(), wanted, shape)
+        if not goes_on:
+            shape = _make_room(folder, shape)
         stack = RunningStack(folder, shape, remove, keep=die_with_parent)
-        stack.hold(*_start_servers(folder, shape, wanted, remove))
-        return stack
+        if not goes_on:
+            stack.hold(*_start_servers(folder, shape, wanted, remove))
+    stack.repair()
+    return stack
+
+
+def _goes_on(state: State | None, wanted: State, shape: Layout) -> bool:
+    """True when what runs is what is wanted, and enough of it runs for the rest to join."""
+    if state is None or not state.ready:
+        return False
+    servers = (state.external_kafka, state.external_database)
+    if servers != (wanted.external_kafka, wanted.external_database):
+        return False
+    alive = sum(found.alive() for found in state.brokers.values())
+    return state.external_kafka is not None or alive * 2 > len(shape.brokers)
+
+
+def _make_room(folder: Folder, shape: Layout) -> Layout:
+    """End what is left of an earlier start, and give ports that somebody else took meanwhile new numbers."""
+    end(folder, graceful=True)
+    if not process.wait_for_guards(folder.alive):
+        raise UserError(f"another process still uses {folder.path}; choose another --data-dir")
+    shape = layout.with_free_ports(shape)
+    folder.save(shape)
+    return shape
 
 
 def _start_servers(folder: Folder, shape: Layout, state: State, remove: Path | None) -> list[process.Guarded]:

@@ -14,14 +14,18 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from click.testing import CliRunner, Result
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from indexer import stack
+from indexer.cli.stack import stack as commands
+from indexer.errors import UserError
 from indexer.stack import process
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
+SERVERS = ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL")
 BIG = 32 * 1024 * 1024
 CONSUMER_GROUPS = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 
@@ -34,11 +38,10 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(parent)
 
 
-def indexer(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    own = {"KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "INDEXER_TEST_STACK"}
-    env = {key: value for key, value in os.environ.items() if key not in own} | environment
-    command = [sys.executable, "-m", "indexer.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=env)
+def indexer_stack(*arguments: str | Path, **environment: str) -> Result:
+    """Run `indexer stack …` here, without what the environment says about servers."""
+    cleared: dict[str, str | None] = dict.fromkeys(SERVERS)
+    return CliRunner(env=cleared | environment).invoke(commands, [*map(str, arguments)])
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -81,11 +84,11 @@ def create(servers: str, topic: str, replicas: int) -> None:
 
 
 def test_a_stack_goes_up_is_used_survives_kills_and_goes_down(folder: Path) -> None:
-    up = indexer("stack", "up", "--data-dir", folder)
-    assert up.returncode == 0, up.stderr
-    again = indexer("stack", "up", "--data-dir", folder)
-    shown = json.loads(indexer("stack", "status", "--json", "--data-dir", folder).stdout)
-    env = indexer("stack", "env", "--data-dir", folder)
+    up = indexer_stack("up", "--data-dir", folder)
+    assert up.exit_code == 0, up.output
+    again = indexer_stack("up", "--data-dir", folder)
+    shown = json.loads(indexer_stack("status", "--json", "--data-dir", folder).stdout)
+    env = indexer_stack("env", "--data-dir", folder)
     found = stack.connect(folder)
     create(found.bootstrap_servers, "t", 1)
     send(found.bootstrap_servers, "t", os.urandom(BIG))
@@ -94,34 +97,53 @@ def test_a_stack_goes_up_is_used_survives_kills_and_goes_down(folder: Path) -> N
 
     found.kill_broker(0)
     found.kill_postgres()
-    broken = indexer("stack", "status", "--data-dir", folder)
+    broken = indexer_stack("status", "--data-dir", folder)
     found.start_postgres()
     found.start_broker(0)
+    found.kill_postgres()
+    repaired = indexer_stack("up", "--data-dir", folder)
+    assert repaired.exit_code == 0, (repaired.output, repaired.exception)
     values = read(found.bootstrap_servers, "t", 1)
     with psycopg.connect(found.database_url) as connection:
         rows = connection.execute("SELECT x FROM t").fetchall()
     groups = stack.kafka_tool(CONSUMER_GROUPS, "--bootstrap-server", found.bootstrap_servers, "--list")
-    down = indexer("stack", "down", "--data-dir", folder)
+    down = indexer_stack("down", "--data-dir", folder)
 
     assert "already up" in again.stdout
     assert shown["up"] is True
     assert [broker["up"] for broker in shown["kafka"]["brokers"]] == [True]
     assert f"export KAFKA_BOOTSTRAP_SERVERS={shown['kafka']['bootstrap_servers']}" in env.stdout
     assert "export DATABASE_URL=postgresql://" in env.stdout
-    assert broken.returncode == 1
+    assert broken.exit_code == 1
     assert "broker 0  DOWN" in broken.stdout
     assert [len(value) for value in values] == [BIG]
     assert rows == [(1,)]
     assert groups.split() == ["t"]
     assert down.stdout == "stopped\n"
     assert processes_of(folder) == []
-    assert indexer("stack", "status", "--data-dir", folder).returncode == 1
+    assert indexer_stack("status", "--data-dir", folder).exit_code == 1
+
+
+def test_a_kafka_of_the_users_own_is_used_and_only_the_database_started(folder: Path, kafka: str) -> None:
+    up = indexer_stack("up", "--data-dir", folder, KAFKA_BOOTSTRAP_SERVERS=kafka)
+    shown = json.loads(indexer_stack("status", "--json", "--data-dir", folder).stdout)
+    down = indexer_stack("down", "--wipe", "--data-dir", folder)
+
+    assert f"Kafka: using {kafka} (KAFKA_BOOTSTRAP_SERVERS)" in up.output
+    assert shown["up"] is True
+    assert shown["kafka"] == {"bootstrap_servers": kafka, "external": True, "brokers": [], "up": True}
+    assert down.stdout == "stopped, data removed\n"
+    assert not folder.exists()
+    assert processes_of(folder) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stack_that_is_killed_while_it_starts_leaves_nothing_running(folder: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "indexer.cli", "stack", "up", "--data-dir", str(folder)]
-    starting = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    environment = {name: value for name, value in os.environ.items() if name not in SERVERS}
+    starting = subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
     def both_run() -> bool:
         shown = " ".join(processes_of(folder))
@@ -133,7 +155,7 @@ def test_a_stack_that_is_killed_while_it_starts_leaves_nothing_running(folder: P
 
     assert starting.returncode != 0
     assert process.wait_until(lambda: processes_of(folder) == [], 15)
-    assert indexer("stack", "env", "--data-dir", folder).returncode == 2
+    assert isinstance(indexer_stack("env", "--data-dir", folder).exception, UserError)
 
 
 def test_a_test_sessions_stack_vanishes_with_the_session(folder: Path) -> None:

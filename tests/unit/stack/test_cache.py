@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from indexer.errors import UserError
-from indexer.stack import cache
+from indexer.errors import FatalError, UserError
+from indexer.stack import cache, relock
 from indexer.stack.cache import Jar, installed, locked
 from indexer.stack.relock import coordinates, render
 from indexer.stack.sources import pom
@@ -118,3 +119,30 @@ def test_the_tools_section_holds_only_what_the_broker_lacks() -> None:
 def test_a_pom_for_locked_jars_asks_for_nothing_else() -> None:
     assert "<artifactId>one</artifactId><version>1.0</version><exclusions>" in pom(["org.x:one:1.0"], transitive=False)
     assert "exclusions" not in pom(["org.x:one:1.0"], transitive=True)
+
+
+def test_locking_asks_maven_for_the_list_and_for_the_jars(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def answer(folder: Path, goal: str, option: str) -> SimpleNamespace:
+        target = folder / option.partition("=")[2]
+        if goal == "dependency:list":
+            target.write_text("   org.x:one:jar:1.0:runtime\n")
+        else:
+            target.mkdir()
+            (target / "one-1.0.jar").write_bytes(b"jar")
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(relock, "maven", answer)
+    monkeypatch.setattr(relock, "LOCK", tmp_path / "lock.toml")
+
+    relock.main()
+
+    assert [jar.sha256 for jar in locked("broker", (tmp_path / "lock.toml").read_text())] == [
+        hashlib.sha256(b"jar").hexdigest()
+    ]
+
+
+def test_locking_without_maven_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(relock, "maven", lambda *_arguments: SimpleNamespace(returncode=1, stdout="no such goal"))
+
+    with pytest.raises(FatalError, match="dependency:list failed: no such goal"):
+        relock.resolve(relock.BROKER, tmp_path)
