@@ -50,16 +50,17 @@ class Supervisor:
 
     logs: Path
     environ: Mapping[str, str]
+    module: str = "services.{}.main"  # what is run for a service
     clock: Callable[[], float] = time.monotonic
     children: list[Child] = field(default_factory=list)
 
     def start(self, counts: Mapping[str, int]) -> None:
-        self.logs.mkdir(parents=True, exist_ok=True)
         for service, count in counts.items():
             for slot in range(count):
                 self.add(service, slot)
 
     def add(self, service: str, slot: int) -> Child:
+        self.logs.mkdir(parents=True, exist_ok=True)
         child = Child(service, slot, self.logs / f"{service}-{slot}.log")
         self.children.append(child)
         self._launch(child)
@@ -100,7 +101,7 @@ class Supervisor:
         }
         with child.log.open("ab") as log:
             child.process = subprocess.Popen(
-                [sys.executable, "-m", f"services.{child.service}.main"],
+                [sys.executable, "-m", self.module.format(child.service)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -50,7 +50,7 @@ def main(settings: Settings, stop: Callable[[], bool]) -> None:
 
 
 def _connect(connection: Connection) -> Connection:
-    """Do not wait for the disk: a crash of the database takes position and coverage back together, and both come again."""
+    """Do not wait for the disk: a crash of the database takes position and coverage back together."""
     connection.execute("SET synchronous_commit = off")
     return connection
 

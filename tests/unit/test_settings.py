@@ -1,0 +1,72 @@
+"""Settings from the environment and `.env`."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from indexer.errors import UserError
+from indexer.settings import Settings, example, read, shown
+
+NOWHERE = Path("/nonexistent/.env")
+
+
+def test_what_is_not_set_has_its_default() -> None:
+    assert Settings.from_env({}, NOWHERE) == Settings()
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("CHAIN_ID=1\nWINDOW=50\n")
+
+    found = read({"CHAIN_ID": "43113"}, dotenv)
+
+    assert found["chain_id"] == (43113, "environment")
+    assert found["window"] == (50, ".env")
+    assert found["batch_size"] == (100, "default")
+
+
+def test_lists_are_separated_by_commas() -> None:
+    settings = Settings.from_env({"RPC_URLS": "http://a, http://b,"}, NOWHERE)
+
+    assert settings.rpc_urls == ("http://a", "http://b")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CHAIN_ID", "avalanche"),
+        ("RPC_MAX_RPS", "fast"),
+        ("VERIFY", "no"),
+        ("GROUP_PROTOCOL", "new"),
+        ("RPC_BATCH_SIZE", "0"),
+        ("PARTITION_BLOCKS", "3"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named(name: str, value: str) -> None:
+    with pytest.raises(UserError, match=name) as caught:
+        Settings.from_env({name: value}, NOWHERE)
+
+    assert caught.value.code == "SETTING_INVALID"
+
+
+def test_what_a_command_needs_and_is_missing_is_named_with_a_way_out() -> None:
+    with pytest.raises(UserError, match=r"KAFKA_BOOTSTRAP_SERVERS, DATABASE_URL not set.*stack env"):
+        Settings().require("kafka_bootstrap_servers", "database_url", "topic_prefix"[:0] or "chain_id")
+
+
+def test_secrets_are_shown_by_host_only() -> None:
+    assert shown("database_url", "postgresql://me:secret@db.example:5432/x") == "postgresql://…@db.example:5432/…"
+    assert shown("rpc_urls", ("https://node.example/v1/KEY", "nonsense")) == "https://node.example/…,…".replace(
+        "https://node.example/…", "https://…@node.example:/…"
+    )
+    assert shown("rpc_urls", ("http://a:notaport/x",)) == "…"
+    assert shown("chain_id", 1) == "1"
+
+
+def test_the_example_names_every_setting() -> None:
+    text = example()
+
+    assert all(f"#{each.name.upper()}=" in text for each in fields(Settings))
