@@ -13,7 +13,7 @@ import random
 import secrets
 import socket
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,14 @@ def new_layout(brokers: int) -> Layout:
     """A layout with free ports, a new cluster id and a new password."""
     taken: set[int] = set()
     made = tuple(Broker(number, free_port(taken), free_port(taken)) for number in range(brokers))
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    return Layout(cluster_id, made, free_port(taken), secrets.token_hex(12))
+    return Layout(new_cluster_id(), made, free_port(taken), secrets.token_hex(12))
+
+
+def new_cluster_id(random_bytes: Callable[[], bytes] = lambda: uuid.uuid4().bytes) -> str:
+    """A random id in Kafka's spelling: 22 characters, the first no dash, which its tools would take for an option."""
+    while (made := base64.urlsafe_b64encode(random_bytes()).decode().rstrip("=")).startswith("-"):
+        pass
+    return made
 
 
 def free_port(taken: set[int]) -> int:

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from indexer.errors import UserError
-from indexer.stack.layout import PORTS, Folder, Layout, State, check_broker_count, is_free, new_layout, with_free_ports
+from indexer.stack.layout import (
+    PORTS,
+    Folder,
+    Layout,
+    State,
+    check_broker_count,
+    is_free,
+    new_cluster_id,
+    new_layout,
+    with_free_ports,
+)
 from indexer.stack.process import ProcessId
 
 
@@ -69,6 +79,12 @@ def test_every_server_of_a_layout_has_a_port_of_its_own() -> None:
     assert len(set(ports)) == len(ports) == 7
     assert all(port in PORTS for port in ports)
     assert len(made.cluster_id) == 22
+
+
+def test_a_cluster_id_is_no_option() -> None:
+    drawn = iter([bytes([0b11111000]) + bytes(15), bytes(16)])
+
+    assert new_cluster_id(lambda: next(drawn)) == "A" * 22
 
 
 def test_ports_stay_when_they_are_free_and_change_when_they_are_taken() -> None:
