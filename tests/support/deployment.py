@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -34,23 +35,39 @@ def migrated_template(postgres: str) -> Iterator[str]:
 @pytest.fixture
 def migrated(postgres: str, migrated_template: str) -> Iterator[Settings]:
     """Settings with a migrated database of this test's own."""
-    name = unique("test")
-    with psycopg.connect(postgres, autocommit=True) as server:
-        server.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(migrated_template))
-        )
-    yield Settings(chain_id=CHAIN_ID, database_url=_url(postgres, name), topic_prefix=f"{name}.")
-    _drop(postgres, name)
+    with own_database(postgres, migrated_template) as settings:
+        yield settings
 
 
 @pytest.fixture
 def deployment(migrated: Settings, kafka: str) -> Iterator[Settings]:
     """Settings with migrated tables and all topics; sessions short, so that the dead are noticed soon."""
+    with own_topics(migrated, kafka) as settings:
+        yield settings
+
+
+@contextmanager
+def own_database(postgres: str, template: str) -> Iterator[Settings]:
+    """Yield settings with a copy of the database `template`, which is dropped afterwards."""
+    name = unique("test")
+    with psycopg.connect(postgres, autocommit=True) as server:
+        server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+    try:
+        yield Settings(chain_id=CHAIN_ID, database_url=_url(postgres, name), topic_prefix=f"{name}.")
+    finally:
+        _drop(postgres, name)
+
+
+@contextmanager
+def own_topics(migrated: Settings, kafka: str) -> Iterator[Settings]:
+    """Yield these settings with all topics made, which are deleted afterwards."""
     settings = replace(migrated, kafka_bootstrap_servers=kafka, session_timeout_seconds=6.0)
     topics, admin = load_topics(settings.topic_prefix), KafkaAdmin(settings)
     admin.apply(topics)
-    yield settings
-    admin.delete(topics.names)
+    try:
+        yield settings
+    finally:
+        admin.delete(topics.names)
 
 
 @pytest.fixture
