@@ -100,13 +100,21 @@ def parse_header(block: Json, chain: ChainRules) -> Header:
         withdrawals_root=optional_octets(block.get("withdrawalsRoot"), 32),
         blob_gas_used=optional_integer(block.get("blobGasUsed"), LONG),
         excess_blob_gas=optional_integer(block.get("excessBlobGas"), LONG),
-        extra={name: text(block[name]) for name in header_rules.EXTRA_FIELDS if block.get(name) is not None},
+        extra=_header_extras(block),
         uncles=[octets(item, 32) for item in items_of(block.get("uncles") or [])],
     )
     # on the OP stack the withdrawals root is a storage root since Isthmus; chains we do not know may be of its kind
     if header.withdrawals_root is not None and chain.family not in (Family.OPTIMISM, Family.UNKNOWN):
         check_withdrawals(header, block.get("withdrawals"))
     return header
+
+
+def _header_extras(block: Json) -> dict[str, str]:
+    extra = {name: text(block[name]) for name in header_rules.EXTRA_FIELDS if block.get(name) is not None}
+    if block.get("signature") is not None and block.get("step") is not None and block.get("nonce") is None:
+        # Gnosis before the merge, as OpenEthereum and Nethermind name it
+        extra |= {"auraStep": text(block["step"]), "auraSeal": text(block["signature"])}
+    return extra
 
 
 def parse_transactions(block: Json, chain: ChainRules) -> Transactions:

@@ -1,4 +1,7 @@
-"""Envelopes of transactions with more than the usual fields; these are few, so clarity wins over speed here."""
+"""The items of any transaction, by its type: for the few that are not of the two usual shapes, and for signatures.
+
+`transactions.py` has the fast way for legacy and dynamic fee transactions; here clarity wins over speed.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,11 @@ from indexer.chain.errors import VerificationError, malformed
 from indexer.chain.rules import DEPOSIT_TYPE, ChainRules
 from indexer.records import Transactions
 
-# How the items of each type stand in its list. `tail` is [gas, to, value, input]; names in snake case are columns,
-# the others RPC fields kept in Transactions.extra: "#" marks integers, "?" a boolean, "." byte strings.
+# How the items of each type stand in its list, signatures left out. `tail` is [gas, to, value, input]; names in
+# snake case are columns, the others RPC fields kept in Transactions.extra: "#" marks integers, "?" a boolean, "."
+# byte strings.
 _LAYOUTS: dict[int, tuple[str, ...]] = {
+    0x00: ("nonce", "gas_price", "tail"),
     0x01: ("chain", "nonce", "gas_price", "tail", "access_list"),
     0x02: ("chain", "nonce", "tip", "cap", "tail", "access_list"),
     0x03: ("chain", "nonce", "tip", "cap", "tail", "access_list", "#maxFeePerBlobGas", "blob_hashes"),
@@ -36,6 +41,8 @@ _LAYOUTS: dict[int, tuple[str, ...]] = {
     0x6A: ("chain", "input"),
 }
 
+_TAIL = ("gas", "to", "value", "input")
+
 # RPC fields of a transaction that no column holds and that its hash covers; anything else is not kept.
 EXTRA_FIELDS = (
     *("accessList", "maxFeePerBlobGas", "blobVersionedHashes", "authorizationList"),
@@ -47,34 +54,31 @@ EXTRA_FIELDS = (
 _COLUMNS = {"from": "from_address", "to": "to_address", "tip": "max_priority_fee_per_gas", "cap": "max_fee_per_gas"}
 
 
-def encode_rare(transactions: Transactions, index: int, tail: bytes, chain: ChainRules) -> bytes | None:
-    """Encode one transaction: types 1 to 4 without envelope and signature, other types whole.
+def encode_items(transactions: Transactions, index: int, chain: ChainRules) -> bytes | None:
+    """Return the encoded items of one transaction up to its signature, without prefix.
 
     Returns None for types that are opaque on this chain. Raises VerificationError for a type that the chain does
     not have, PoisonError when a field is missing or cannot be encoded.
     """
     kind = transactions.type[index]
+    if chain.is_opaque(kind):
+        return None
     layout = _LAYOUTS.get(kind)
-    if layout is None or chain.is_opaque(kind):
-        if chain.is_opaque(kind):
-            return None
+    if layout is None:
         raise VerificationError(
             f"transaction {index}: type {kind:#x} is not known on chain {chain.chain_id}",
             code="TRANSACTION_TYPE_UNKNOWN",
         )
     try:
         extra = orjson.loads(transactions.extra[index] or b"{}")
-        items = b"".join([_item(name, transactions, index, extra, tail, chain) for name in layout])
+        return b"".join([_item(name, transactions, index, extra, chain) for name in layout])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise malformed(f"transaction {index}: cannot be encoded as type {kind:#x}: {error!r:.80}") from error
-    return items if kind <= 4 else bytes((kind,)) + rlp.sequence(items)
 
 
-def _item(
-    name: str, columns: Transactions, index: int, extra: Mapping[str, Any], tail: bytes, chain: ChainRules
-) -> bytes:
+def _item(name: str, columns: Transactions, index: int, extra: Mapping[str, Any], chain: ChainRules) -> bytes:
     if name == "tail":
-        return tail
+        return b"".join([_item(part, columns, index, extra, chain) for part in _TAIL])
     if name == "chain":
         return rlp.integer(number(extra["chainId"]) if "chainId" in extra else chain.chain_id)
     if name == "access_list":

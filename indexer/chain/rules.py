@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 
-from indexer.records import Header, Proof
+from indexer.chain.keccak import keccak256
+from indexer.records import Header, Proof, Transactions
 
 
 class Family(StrEnum):
@@ -50,9 +51,10 @@ _OPAQUE: dict[Family, frozenset[int]] = {
     Family.ARBITRUM: frozenset((0x78,)),  # transactions of the chain before Nitro
 }
 
-_STATE_PROOFS = Proof.CONSISTENT | Proof.TRANSACTION_HASHES | Proof.TRANSACTIONS_ROOT | Proof.HEADER_HASH
-_RECEIPT_PROOFS = Proof.RECEIPTS_ROOT | Proof.LOGS_BLOOM | Proof.GAS_USED
-_EXECUTION_PROOFS = Proof.CONTRACT_ADDRESSES | Proof.EFFECTIVE_GAS_PRICE
+_INCLUSION = Proof.CONSISTENT | Proof.HEADER_HASH | Proof.TRANSACTION_HASHES | Proof.TRANSACTIONS_ROOT
+_EXECUTION = Proof.RECEIPTS_ROOT | Proof.LOGS_BLOOM | Proof.GAS_USED
+
+_NOBODY = bytes(20)
 
 DEPOSIT_TYPE = 0x7E  # OP stack
 STATE_SYNC_TYPE = 0x7F  # Polygon since Madhugiri (PIP-74)
@@ -70,25 +72,42 @@ class ChainRules:
 
     def applicable(self, header: Header) -> Proof:
         """Return what can be proven of a block with this header, given the right data; senders not included."""
+        extra = header.extra
         if self.family is Family.FOREIGN or header.number < self.hashed_from:
             return Proof.CONSISTENT
-        proofs = _STATE_PROOFS | Proof.CONTRACT_ADDRESSES
-        if "settledHeight" in header.extra:
-            # ACP-194: receiptsRoot, logsBloom and gasUsed speak of the blocks that this one settles, and the price
-            # is known only when the transaction is executed, which is later
-            return proofs
-        proofs |= _RECEIPT_PROOFS
-        if "blockAccessListHash" in header.extra:
-            proofs &= ~Proof.GAS_USED  # EIP-7778: the header counts gas before refunds, receipts count it after
-        if self.family in _FEE_RULE:
-            proofs |= Proof.EFFECTIVE_GAS_PRICE
-        return proofs
+        return _applicable(self.family, "settledHeight" in extra, "blockAccessListHash" in extra)
+
+    def outside_of_roots(self, header: Header, transactions: Transactions) -> frozenset[int]:
+        """Return the rows that an answer lists although no root covers them.
+
+        - Polygon before Madhugiri: the state-sync transaction, known by a hash that is made of the block's
+        - HyperEVM: system transactions, known by a gas price of zero
+        """
+        if self.family is Family.POLYGON and _NOBODY in transactions.from_address:
+            state_sync = keccak256(b"matic-bor-receipt-" + header.number.to_bytes(8, "big") + header.hash)
+            return frozenset(i for i, item in enumerate(transactions.hash) if item == state_sync)
+        if self.family is Family.HYPERLIQUID:
+            return frozenset(i for i, price in enumerate(transactions.gas_price) if price == 0)
+        return frozenset()
 
     def is_opaque(self, transaction_type: int) -> bool:
         """Tell whether transactions of this type can be taken only as the node says."""
         if transaction_type in self.opaque_types:
             return True
         return self.family is Family.UNKNOWN and transaction_type not in _ENCODABLE
+
+
+@cache
+def _applicable(family: Family, asynchronous: bool, gas_before_refunds: bool) -> Proof:
+    proofs = _INCLUSION | Proof.CONTRACT_ADDRESSES
+    if asynchronous:
+        # ACP-194: receiptsRoot, logsBloom and gasUsed speak of the blocks that this one settles, and the price is
+        # known only when the transaction is executed, which is later
+        return proofs
+    proofs |= _EXECUTION
+    if gas_before_refunds:
+        proofs &= ~Proof.GAS_USED  # EIP-7778: the header counts gas before refunds, receipts count it after
+    return proofs | Proof.EFFECTIVE_GAS_PRICE if family in _FEE_RULE else proofs
 
 
 _ENCODABLE = _KNOWN_TYPES | ARBITRUM_TYPES | {DEPOSIT_TYPE}

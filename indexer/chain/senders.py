@@ -4,10 +4,38 @@ from __future__ import annotations
 
 from coincurve import PublicKey
 
+from indexer.chain.errors import differs
 from indexer.chain.keccak import keccak256
 from indexer.chain.rules import ChainRules
 from indexer.chain.transactions import signing_payload
-from indexer.records import Transactions
+from indexer.records import Header, Proof, Transactions
+
+
+def verify_senders(header: Header, transactions: Transactions, chain: ChainRules, sample_every: int) -> Proof:
+    """Recover senders from signatures: all (`sample_every` 0), or one in one of so many blocks.
+
+    Block and transaction of the sample are drawn by the block hash, so that a block gives the same result again.
+    """
+    outside = chain.outside_of_roots(header, transactions)
+    candidates = _candidates(header, len(transactions.hash), sample_every)
+    signed = [index for index in candidates if is_signed(transactions, index) and index not in outside]
+    for index in signed[:1] if sample_every else signed:
+        told, computed = transactions.from_address[index], recover_sender(transactions, index, chain)
+        if told != computed:
+            raise differs("SENDER_MISMATCH", header, f"sender of transaction {index}", told, computed)
+    sample = Proof.SENDERS_SAMPLE if signed else Proof(0)
+    return sample if sample_every else sample | Proof.SENDERS
+
+
+def _candidates(header: Header, count: int, sample_every: int) -> list[int]:
+    """Return the transactions to look at; of a sample, the first that is signed is taken."""
+    if not sample_every or not count:
+        return list(range(count))
+    block_draw, row_draw = int.from_bytes(header.hash[24:], "big"), int.from_bytes(header.hash[16:24], "big")
+    if block_draw % sample_every:
+        return []
+    start = row_draw % count
+    return [*range(start, count), *range(start)]
 
 
 def is_signed(transactions: Transactions, index: int) -> bool:
@@ -19,16 +47,10 @@ def recover_sender(transactions: Transactions, index: int, chain: ChainRules) ->
     """Return the address that signed transaction `index`; None when the signature is none."""
     v = transactions.v[index]
     parity = v if transactions.type[index] else (v - 27 if v < 35 else (v - 35) & 1)
+    digest = keccak256(signing_payload(transactions, index, chain))
     try:
-        signature = b"".join(
-            (
-                transactions.r[index].to_bytes(32, "big"),
-                transactions.s[index].to_bytes(32, "big"),
-                bytes((parity,)),
-            )
-        )
-        digest = keccak256(signing_payload(transactions, index, chain))
-        key = PublicKey.from_signature_and_message(signature, digest, hasher=None)
+        r, s = transactions.r[index].to_bytes(32, "big"), transactions.s[index].to_bytes(32, "big")
+        key = PublicKey.from_signature_and_message(r + s + bytes((parity,)), digest, hasher=None)
     except (ValueError, OverflowError):
         return None
     return keccak256(key.format(compressed=False)[1:])[12:]

@@ -30,7 +30,7 @@ def test_rlp_is_that_of_the_reference(item: rlp.Item) -> None:
     assert rlp.encode(item) == reference.encode(as_bytes(item))
 
 
-@pytest.mark.parametrize("size", [0, 1, 55, 56, 255, 256, 65535, 65536, 1 << 24])
+@pytest.mark.parametrize("size", [0, 1, 55, 56, 255, 256, 65535, 65536])
 def test_rlp_of_long_strings_and_lists_is_that_of_the_reference(size: int) -> None:
     assert rlp.string(b"x" * size) == reference.encode(b"x" * size)
     assert rlp.sequence(b"x" * size) == reference.encode([b"x"] * size)

@@ -265,7 +265,8 @@ def covered_fields(item: Json) -> Iterator[tuple[Json, str]]:
     for transaction, receipt in zip(item["block"]["transactions"], item["receipts"], strict=True):
         if item["chain_id"] == 137 and int(transaction["gas"], 16) == 0:
             continue  # the state-sync transaction: in no root
-        yield from of(transaction, "transaction")
+        deposit = transaction.get("type") == "0x7e"  # whose nonce no hash covers
+        yield from (field for field in of(transaction, "transaction") if not (deposit and field[1] == "nonce"))
         if int(transaction.get("r") or "0x0", 16) == 0:
             continue
         yield from of(receipt, "receipt")
@@ -280,8 +281,9 @@ def test_there_are_gold_blocks_to_change() -> None:
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_any_change_of_one_covered_digit_is_refused(data: st.DataObject) -> None:
-    item = copy.deepcopy(data.draw(st.sampled_from(gold())))
-    owner, name = data.draw(st.sampled_from(list(covered_fields(item))))
+    item = copy.deepcopy(gold()[data.draw(st.integers(0, len(gold()) - 1))])
+    fields = list(covered_fields(item))
+    owner, name = fields[data.draw(st.integers(0, len(fields) - 1))]
     text = owner[name]
     place = data.draw(st.integers(2, len(text) - 1))
     digit = data.draw(st.sampled_from([d for d in "0123456789abcdef" if d != text[place].lower()]))
