@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import sys
 import threading
 from collections.abc import Callable, Coroutine, Hashable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from indexer.errors import TransientError
 from indexer.rpc.answers import Call
 from indexer.rpc.attempt import FetchResult
 from indexer.rpc.fetch import Fetched, Wanted
+from indexer.rpc.interpreter import tune
 from indexer.rpc.pool import RpcPool
 from indexer.rpc.settings import MIB, RpcSettings
 from indexer.rpc.stats import PoolStats
@@ -30,9 +30,6 @@ class RpcClient:
         self, urls: Sequence[str], settings: RpcSettings | None = None, *, pool: PoolFactory | None = None
     ) -> None:
         self.settings = settings or RpcSettings()
-        self._old_interval = sys.getswitchinterval()
-        if self.settings.switch_interval_seconds is not None:
-            sys.setswitchinterval(min(self._old_interval, self.settings.switch_interval_seconds))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rpc", daemon=True)
         self._thread.start()
@@ -99,9 +96,8 @@ class RpcClient:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        sys.setswitchinterval(self._old_interval)
 
-    def __enter__(self) -> RpcClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -144,6 +140,7 @@ class BlockFetcher(RpcClient):
         pool: PoolFactory | None = None,
     ) -> None:
         super().__init__(urls, settings, pool=pool)
+        self._turn_back = tune(self.settings)
         self._max_blocks = max_blocks
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
@@ -208,6 +205,11 @@ class BlockFetcher(RpcClient):
             self._blocks_arriving -= len(wanted)
             self._bytes_arrived += size
         self._done.put(_Done(key, results, size))
+
+    def close(self) -> None:
+        if not self._closed:
+            self._turn_back()
+        super().close()
 
     def completed(self, timeout: float) -> list[tuple[Hashable, list[FetchResult]]]:
         """Return what has arrived, waiting up to `timeout` seconds for the first; empty when nothing came."""

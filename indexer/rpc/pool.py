@@ -1,4 +1,4 @@
-"""The pool of endpoints: which one to ask, and what the services call."""
+"""The pool of endpoints: what the services call, on the event loop."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any
 
-from indexer.errors import FatalError, IndexerError, NotYetError, OutageError, TransientError
-from indexer.rpc.answers import Answer, Call, Failure, Kind
+from indexer.errors import IndexerError, NotYetError, OutageError, TransientError
+from indexer.rpc.answers import Call, Failure
 from indexer.rpc.attempt import Attempts, FetchResult, Item, Member
+from indexer.rpc.calls import Calls
+from indexer.rpc.choose import Chooser
 from indexer.rpc.endpoint import Clocks, Endpoint
 from indexer.rpc.fetch import Fetched, Round, Wanted
 from indexer.rpc.heights import Heights, quantity
@@ -22,10 +24,7 @@ from indexer.rpc.settings import RpcSettings
 from indexer.rpc.stats import PoolStats
 from indexer.rpc.transport import Transport
 
-_NAP_SECONDS = 0.1
-_EXPLORE = 0.05  # now and then another endpoint than the best is asked: how else would it show that it got better
 _NONE: AbstractSet[str] = frozenset()
-_ELSEWHERE = (Kind.CONNECTION, Kind.TIMEOUT, Kind.MALFORMED, Kind.RATE, Kind.REFUSED)
 
 
 class RpcPool:
@@ -49,7 +48,8 @@ class RpcPool:
         self.members = [
             self._member(name, transport(url, settings)) for name, url in zip(labels(urls), urls, strict=True)
         ]
-        self._expected_chain: int | None = None
+        self._chooser = Chooser(self.members, settings, self._clocks)
+        self._calls = Calls(self._chooser, settings, self._clocks)
         self._bytes_per_block = 0.0
         self._seconds_per_block = 0.0
         self._stats = PoolStats()
@@ -75,8 +75,8 @@ class RpcPool:
         attempts = Attempts(
             self._settings,
             self._clocks,
-            partial(self._choose, exclude=exclude),
-            partial(self._higher, exclude=exclude),
+            partial(self._chooser.choose, exclude=exclude),
+            partial(self._chooser.higher, exclude=exclude),
             self._took,
             urgent,
         )
@@ -125,67 +125,6 @@ class RpcPool:
         each = answer.seconds / len(sizes)
         self._seconds_per_block = 0.8 * self._seconds_per_block + 0.2 * each if self._seconds_per_block else each
 
-    # -- choosing -----------------------------------------------------------------------------------------------
-
-    async def _choose(self, items: Sequence[Item], *, exclude: AbstractSet[str]) -> Member | IndexerError:
-        """Return the endpoint to ask next, waiting for one within the items' budget; or why there is none."""
-        avoid = {blame.member.name for item in items for blame in item.blames[-1:]}
-        while True:
-            candidates = [member for member in self.members if member.name not in exclude]
-            if not candidates:
-                return TransientError("no other endpoint to ask", code="RPC_NO_OTHER_ENDPOINT")
-            if all(member.endpoint.disabled for member in candidates):
-                return _wrong_chain(candidates, self._expected_chain)
-            now = self._clocks.monotonic()
-            ready = [member for member in candidates if member.endpoint.ready_at(now) <= now]
-            best = self._best([member for member in ready if member.name not in avoid] or ready, items)
-            if best is not None:
-                if await self._serves_our_chain(best):
-                    return best
-                continue
-            for item in items:
-                item.troubled_at = now if item.troubled_at is None else item.troubled_at
-            error = self._patience(candidates, now, min(item.troubled_at or now for item in items))
-            if error is not None:
-                return error
-            earliest = min(member.endpoint.ready_at(now) for member in candidates)
-            await asyncio.sleep(max(0.01, min(_NAP_SECONDS, earliest - now)))
-
-    def _best(self, ready: Sequence[Member], items: Sequence[Item]) -> Member | None:
-        if len(ready) > 1:
-            highest = max(item.wanted.number for item in items)
-            far_enough = [m for m in ready if m.heights.head is None or m.heights.head >= highest]
-            ready = far_enough or ready
-            if self._clocks.chance.random() < _EXPLORE:
-                return self._clocks.chance.choice(ready)
-        return min(ready, key=lambda member: member.endpoint.cost(), default=None)
-
-    def _patience(self, candidates: Sequence[Member], now: float, since: float) -> OutageError | None:
-        """Return the outage to report when waiting for an endpoint is pointless or took long enough."""
-        down = all(member.endpoint.is_down(now) for member in candidates)
-        allowed = self._settings.outage_seconds if down else self._settings.budget_seconds
-        allowed = min(allowed, self._settings.budget_seconds)
-        earliest = min(member.endpoint.ready_at(now) for member in candidates)
-        if max(now, earliest) < since + allowed:
-            return None
-        names = ", ".join(member.name for member in candidates)
-        if down:
-            return OutageError(f"no endpoint answers: {names}", code="RPC_OUTAGE")
-        text = f"every endpoint asks for a pause ({earliest - now:.0f} s at least): {names}"
-        return OutageError(text, code="RPC_RATE_LIMITED")
-
-    async def _higher(self, than: Member, number: int, *, exclude: AbstractSet[str]) -> Member | None:
-        """Return another endpoint that has block `number`, if any."""
-        for member in self.members:
-            now = self._clocks.monotonic()
-            if member is than or member.name in exclude or member.endpoint.ready_at(now) > now:
-                continue
-            await member.heights.refresh(max_age=1.0)
-            known = member.heights.head is not None and member.heights.head >= number
-            if known and await self._serves_our_chain(member):
-                return member
-        return None
-
     # -- everything but blocks ----------------------------------------------------------------------------------
 
     async def call(self, method: str, params: Sequence[Any] = (), *, urgent: bool = False) -> Any:
@@ -197,30 +136,7 @@ class RpcPool:
 
     async def batch(self, calls: Sequence[Call], *, urgent: bool = False) -> list[Any]:
         """Return a result or an error per call, in order; what failed for the endpoint's sake is asked elsewhere."""
-        results: list[Answer] = [None] * len(calls)
-        todo = list(range(len(calls)))
-        item = Item(Wanted(0))
-        rounds = 0
-        while todo:
-            member = await self._choose([item], exclude=_NONE)
-            if isinstance(member, IndexerError):
-                error = member
-                return [error if index in todo else results[index] for index in range(len(calls))]
-            started = self._clocks.monotonic()
-            item.troubled_at = item.troubled_at or started
-            got = await member.endpoint.batch([calls[index] for index in todo], urgent=urgent)
-            rounds += 1
-            over = started - item.troubled_at >= self._settings.budget_seconds or rounds >= 2 * len(self.members) + 2
-            again = []
-            for index, answer in zip(todo, got.answers, strict=True):
-                if isinstance(answer, Failure) and not over and _is_endpoints_fault(answer):
-                    again.append(index)
-                else:
-                    results[index] = _as_error(answer, calls[index].method, member)
-            if again:
-                await asyncio.sleep(self._clocks.chance.uniform(0, self._settings.backoff_seconds * 2**rounds))
-            todo = again
-        return results
+        return await self._calls.batch(calls, urgent=urgent)
 
     async def head(self, *, max_age: float = 0.0) -> int:
         """Return the highest head of the endpoints that answer; OutageError when none does."""
@@ -248,27 +164,8 @@ class RpcPool:
         return result
 
     async def check_chain(self, expected: int) -> None:
-        """Raise FatalError `WRONG_CHAIN` if an endpoint serves another chain; OutageError if none answers.
-
-        An endpoint that does not answer now is checked before its first use.
-        """
-        self._expected_chain = expected
-        failures = await asyncio.gather(*(member.heights.learn_chain() for member in self.members))
-        wrong = [m for m in self.members if m.heights.chain_id not in (None, expected)]
-        if wrong:
-            raise _wrong_chain(wrong, expected)
-        if all(failures):
-            reasons = ", ".join(f"{m.name}: {f.message}" for m, f in zip(self.members, failures, strict=True) if f)
-            raise OutageError(f"no endpoint answers ({reasons})", code="RPC_OUTAGE")
-
-    async def _serves_our_chain(self, member: Member) -> bool:
-        """Check an endpoint that was away when the chain was checked; one of another chain is never used."""
-        if self._expected_chain is None or member.heights.chain_id == self._expected_chain:
-            return True
-        if await member.heights.learn_chain() is None and member.heights.chain_id != self._expected_chain:
-            text = f"it serves chain {member.heights.chain_id}, not {self._expected_chain}"
-            member.endpoint.disabled = Failure(Kind.REFUSED, "WRONG_CHAIN", text)
-        return member.heights.chain_id == self._expected_chain
+        """Raise FatalError `WRONG_CHAIN` if an endpoint serves another chain; OutageError if none answers."""
+        await self._chooser.check_chain(expected)
 
     def set_share(self, share: float) -> None:
         """Set the part of each URL's `max_rps` that this process may use, 0..1; takes effect at once."""
@@ -313,23 +210,3 @@ def _settled(item: Item) -> FetchResult:
     if item.result is None:
         return TransientError(f"block {item.wanted.number}: no result", code="RPC_INTERNAL")
     return item.result
-
-
-def _is_endpoints_fault(failure: Failure) -> bool:
-    return failure.kind in _ELSEWHERE or failure.code.startswith("RPC_HTTP_")
-
-
-def _as_error(answer: Answer, method: str, member: Member) -> Any:
-    if not isinstance(answer, Failure):
-        return answer
-    text = f"{method}: {answer.message} ({member.name})"
-    if answer.kind is Kind.NOT_YET:
-        return NotYetError(text)
-    if answer.kind in (Kind.CONNECTION, Kind.RATE, Kind.REFUSED):
-        return OutageError(text, code=answer.code)
-    return TransientError(text, code=answer.code)
-
-
-def _wrong_chain(members: Sequence[Member], expected: int | None) -> FatalError:
-    found = ", ".join(f"{member.name} serves chain {member.heights.chain_id}" for member in members)
-    return FatalError(f"{found}; CHAIN_ID says {expected}", code="WRONG_CHAIN")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from indexer.rpc.answers import Answer, Call, Failure, Kind, malformed
 from indexer.rpc.endpoint import BatchAnswers, Clocks, Endpoint
@@ -24,10 +25,10 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BlockRef:
-    """A block whose receipts are wanted: its hash and those of its transactions, as the node wrote them."""
+    """A block whose receipts are wanted: its hash and its transactions, as the node wrote them."""
 
     hash: str
-    transactions: Sequence[str]
+    transactions: Sequence[dict[str, Any]]
 
 
 class ReceiptSource:
@@ -99,7 +100,7 @@ class ReceiptSource:
         self._endpoint.stats.receipts = form.value
 
     async def _by_transaction(self, blocks: Sequence[BlockRef], urgent: bool) -> BatchAnswers:
-        hashes = [transaction for block in blocks for transaction in block.transactions]
+        hashes = [transaction.get("hash") for block in blocks for transaction in block.transactions]
         got = await self._endpoint.batch(
             [Call("eth_getTransactionReceipt", [h]) for h in hashes], urgent=urgent, least=2
         )
@@ -122,7 +123,7 @@ def _checked(answer: Answer) -> Answer:
         return answer
     if answer is None:
         return Failure(Kind.SERVER, "RPC_RECEIPTS_MISSING", "the node has the block but not its receipts")
-    if isinstance(answer, list) and all(isinstance(receipt, dict) for receipt in answer):
+    if isinstance(answer, list) and set(map(type, answer)) <= {dict}:
         return answer
     return malformed("receipts that are not a list of objects")
 

@@ -46,6 +46,8 @@ class RpcSettings:
 
     switch_interval_seconds: float | None = 0.001
     """Python's thread switch interval in a process with a fetch thread (docs/adr/0004); None: leave it."""
+    gc_threshold: int | None = 50_000
+    """New containers until the garbage collector looks at them, in such a process; None: leave it."""
 
     def __post_init__(self) -> None:
         if min(self.batch_size, self.start_concurrency, self.max_concurrency) < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
@@ -93,13 +94,13 @@ def test_closing_stops_what_is_under_way() -> None:
         assert not fetcher.submit("b", wanted(2))
 
 
-def test_the_switch_interval_is_lowered_and_put_back() -> None:
-    before = sys.getswitchinterval()
+def test_the_interpreter_is_tuned_meanwhile_and_put_back() -> None:
+    before = sys.getswitchinterval(), gc.get_threshold()
     with FakeNode() as node, BlockFetcher([node.url]):
-        during = sys.getswitchinterval()
+        during = sys.getswitchinterval(), gc.get_threshold()
 
-    assert during == pytest.approx(0.001)
-    assert sys.getswitchinterval() == before
+    assert during == (pytest.approx(0.001), (50_000, *before[1][1:]))
+    assert (sys.getswitchinterval(), gc.get_threshold()) == before
 
 
 def test_an_error_nobody_thought_of_is_still_a_result() -> None:
