@@ -6,6 +6,7 @@ import json
 import urllib.request
 from http.client import HTTPException
 from typing import Any
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from indexer.errors import FatalError, OutageError
@@ -22,7 +23,7 @@ def head(settings: Settings) -> int:
     settings.require("rpc_urls")
     failures = []
     for url in settings.rpc_urls:
-        host = urlsplit(url).hostname or "?"
+        host = _host(url)
         try:
             chain_id, number = (int(_call(url, method), 16) for method in ("eth_chainId", "eth_blockNumber"))
         except (OSError, HTTPException, ValueError, TypeError, KeyError) as error:
@@ -45,5 +46,22 @@ def _call(url: str, method: str) -> str:
     return str(answer["result"])
 
 
+def _host(url: str) -> str:
+    """Return all that may be shown of a URL."""
+    try:
+        return urlsplit(url).hostname or "?"
+    except ValueError:
+        return "?"
+
+
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or type(error).__name__)
+    """Return what went wrong; never the error's own text, which may quote the URL."""
+    if isinstance(error, HTTPError):
+        return f"HTTP {error.code}"
+    if isinstance(error, URLError) and isinstance(error.reason, OSError):
+        return error.reason.strerror or type(error.reason).__name__
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, OSError | HTTPException):
+        return type(error).__name__
+    return "no JSON-RPC answer"

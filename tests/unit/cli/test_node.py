@@ -1,0 +1,98 @@
+"""The command line asks a node for its head, and says in one line what is wrong with one that does not answer."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from aiohttp import web
+
+from indexer.cli import node
+from indexer.errors import FatalError, OutageError, UserError
+from indexer.settings import Settings
+from tests.support.fake_node import FakeNode
+
+
+def settings(*urls: str, chain_id: int = 1337) -> Settings:
+    return Settings(chain_id=chain_id, rpc_urls=urls)
+
+
+def nobody_listens() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}/secret-key-0123456789"
+
+
+def refusal(*urls: str) -> str:
+    with pytest.raises(OutageError) as refused:
+        node.head(settings(*urls))
+
+    assert refused.value.code == "NODE_DOWN"
+    text = str(refused.value)
+    assert "secret" not in text
+    assert "\n" not in text
+    return text
+
+
+def test_the_head_is_the_newest_block() -> None:
+    with FakeNode(head=1000) as one:
+        assert node.head(settings(one.url)) == 1000
+
+
+def test_the_first_endpoint_that_answers_is_believed() -> None:
+    with FakeNode(head=7) as one, FakeNode(head=9) as other:
+        assert node.head(settings(nobody_listens(), one.url, other.url)) == 7
+
+
+def test_a_node_of_another_chain_is_refused_even_if_the_next_would_do() -> None:
+    with FakeNode(chain_id=1) as wrong, FakeNode() as right, pytest.raises(FatalError) as refused:
+        node.head(settings(wrong.url, right.url))
+
+    assert refused.value.code == "WRONG_CHAIN"
+    assert str(refused.value) == "127.0.0.1 serves chain 1, CHAIN_ID is 1337: set one of them right"
+
+
+def test_without_a_url_the_setting_is_named() -> None:
+    with pytest.raises(UserError, match="RPC_URLS not set"):
+        node.head(settings())
+
+
+def test_nobody_listening_is_named_by_host() -> None:
+    assert refusal(nobody_listens()) == "no node answers (127.0.0.1: Connection refused): check RPC_URLS"
+
+
+def test_every_endpoint_that_failed_is_named() -> None:
+    with FakeNode(down=True) as hangs_up:
+        text = refusal(nobody_listens(), hangs_up.url)
+
+    assert text.startswith("no node answers (127.0.0.1: Connection refused; 127.0.0.1: RemoteDisconnected)")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (web.Response(status=401), "HTTP 401"),
+        (web.Response(status=503, text="upstream"), "HTTP 503"),
+        (web.Response(text="<html>hello</html>"), "no JSON-RPC answer"),
+        (web.Response(text='{"result": '), "no JSON-RPC answer"),
+        (web.Response(text="[]"), "no JSON-RPC answer"),
+        (web.Response(text='"0x1"'), "no JSON-RPC answer"),
+        (web.Response(text='{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"key"}}'), "no JSON-RPC answer"),
+        (web.Response(text='{"jsonrpc":"2.0","id":1,"result":null}'), "no JSON-RPC answer"),
+        (web.Response(body=b"\xff\xfe\x00"), "no JSON-RPC answer"),
+    ],
+)
+def test_an_answer_that_is_none_is_a_node_that_does_not_answer(answer: web.Response, reason: str) -> None:
+    with FakeNode(scripted=[answer]) as one:
+        assert f"(127.0.0.1: {reason})" in refusal(one.url)
+
+
+def test_a_node_that_stays_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "_SECONDS", 0.2)
+    with FakeNode(latency=1.0) as one:
+        assert "(127.0.0.1: timed out)" in refusal(one.url)
+
+
+@pytest.mark.parametrize("url", ["localhost", "http://[secret", "http:///secret", "http://h:secret/"])
+def test_a_url_that_is_none_is_not_repeated(url: str) -> None:
+    refusal(url)
