@@ -41,10 +41,12 @@ def list_(job: int | None, each: bool, limit: int, as_json: bool) -> None:
 def _letter(row: dict[str, Any]) -> str:
     origin = f"{row['origin_topic']}[{row['origin_partition']}]@{row['origin_offset']}"
     where = f"{row['service']}/{row['stage']}"
-    return f"{row['id']}  block {row['block_number']}  {row['code']}  {where}  {origin}  {row['message']}"
+    block = "no block known" if row["block_number"] is None else f"block {row['block_number']}"
+    return f"{row['id']}  {block}  {row['code']}  {where}  {origin}  {row['message']}"
 
 
 def _group(row: dict[str, Any]) -> str:
-    blocks = f"blocks {row['first_block']}–{row['last_block']}"
+    known = row["first_block"] is not None
+    blocks = f"blocks {row['first_block']}–{row['last_block']}" if known else "no block known"
     last = f"last {row['last_seen']:%Y-%m-%d %H:%M:%S}"
     return f"{row['fingerprint'][:12]}  {row['count']:,} × {row['code']}  {blocks}  {last}  {row['example']}"

@@ -1,0 +1,166 @@
+"""`indexer dlq list` and the reading of dead letters behind it, on a real database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from indexer.settings import Settings
+from indexer.storage import dead_letters
+from indexer.storage.jobs import Connection
+from tests.support.command_line import Command
+from tests.support.deployment import CHAIN_ID
+
+pytestmark = pytest.mark.integration
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+ROOT, GAP = "RECEIPTS_ROOT_MISMATCH", "LOG_INDEX_GAP"
+
+
+def put(connection: Connection, block: int | None, **fields: Any) -> int:
+    """Insert a letter of a block; its offset on the topic is the block's number."""
+    code = fields.get("code", ROOT)
+    row = {
+        "chain_id": CHAIN_ID,
+        "origin_topic": "blocks.work.normal",
+        "origin_topic_id": "topic-id",
+        "origin_partition": 3,
+        "origin_offset": block or 0,
+        "replay_count": 0,
+        "block_number": block,
+        "job_id": 1,
+        "state": "open",
+        "service": "decoder",
+        "stage": "verify",
+        "code": code,
+        "error_class": "VerificationError",
+        "message": f"block {block}: {code.lower()}",
+        "fingerprint": f"print of {code}",
+        "attempts": 1,
+        "record_headers": "[]",
+        "indexed_at": NOON + timedelta(seconds=block or 0),
+        **fields,
+    }
+    found = connection.execute(
+        """
+        INSERT INTO dead_letters (chain_id, origin_topic, origin_topic_id, origin_partition, origin_offset,
+            replay_count, block_number, job_id, state, service, stage, code, error_class, message, fingerprint,
+            attempts, record_headers, indexed_at)
+        VALUES (%(chain_id)s, %(origin_topic)s, %(origin_topic_id)s, %(origin_partition)s, %(origin_offset)s,
+            %(replay_count)s, %(block_number)s, %(job_id)s, %(state)s, %(service)s, %(stage)s, %(code)s,
+            %(error_class)s, %(message)s, %(fingerprint)s, %(attempts)s, %(record_headers)s, %(indexed_at)s)
+        RETURNING id
+        """,
+        row,
+    ).fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+def test_letters_with_the_same_fingerprint_are_one_group_the_largest_first(database: Connection) -> None:
+    put(database, 5, code=GAP)
+    for block in (20, 10, 30):
+        put(database, block)
+    last = put(database, 15)
+
+    roots, gaps = dead_letters.groups(database, CHAIN_ID, None, 10)
+
+    assert (roots["code"], roots["count"], roots["first_block"], roots["last_block"]) == (ROOT, 4, 10, 30)
+    assert (roots["service"], roots["stage"], roots["fingerprint"]) == ("decoder", "verify", f"print of {ROOT}")
+    assert (roots["first_seen"], roots["last_seen"]) == (NOON + timedelta(seconds=10), NOON + timedelta(seconds=30))
+    assert (roots["example"], roots["example_id"]) == ("block 15: receipts_root_mismatch", last)
+    assert (gaps["code"], gaps["count"], gaps["first_block"], gaps["last_block"]) == (GAP, 1, 5, 5)
+
+
+def test_letters_come_one_by_one_oldest_first(database: Connection) -> None:
+    ids = [put(database, block) for block in (20, 10, 30)]
+
+    found = dead_letters.letters(database, CHAIN_ID, None, 2)
+
+    assert [each["id"] for each in found] == ids[:2]
+    assert found[0]["block_number"] == 20
+    assert (found[0]["origin_topic"], found[0]["origin_partition"], found[0]["origin_offset"]) == (
+        *("blocks.work.normal", 3),
+        20,
+    )
+
+
+@pytest.mark.parametrize("find", [dead_letters.groups, dead_letters.letters])
+def test_only_open_letters_of_the_chain_and_the_job_are_found(database: Connection, find: Any) -> None:
+    put(database, 1)
+    put(database, 2, job_id=2)
+    put(database, 3, job_id=None)
+    for offset, state in enumerate(("resolved", "replayed", "quarantined", "dropped")):
+        put(database, 100 + offset, state=state, fingerprint=state)
+    put(database, 200, chain_id=1, fingerprint="another chain's")
+
+    everything, of_the_job = find(database, CHAIN_ID, None, 10), find(database, CHAIN_ID, 2, 10)
+
+    assert sum(each.get("count", 1) for each in everything) == 3
+    assert [each.get("block_number", each.get("first_block")) for each in of_the_job] == [2]
+    assert find(database, 999, None, 10) == []
+
+
+def test_the_command_shows_a_line_for_each_kind_of_failure(
+    migrated: Settings, database: Connection, command: Command
+) -> None:
+    put(database, 5, code=GAP)
+    put(database, 10)
+    put(database, 30)
+
+    ran = command(migrated, "dlq", "list")
+
+    assert ran.code == 0
+    first, second = ran.out.splitlines()
+    assert first == (
+        "print of REC  2 × RECEIPTS_ROOT_MISMATCH  blocks 10–30  last "
+        f"{(NOON + timedelta(seconds=30)).astimezone():%Y-%m-%d %H:%M:%S}  block 30: receipts_root_mismatch"
+    )
+    assert "1 × LOG_INDEX_GAP  blocks 5–5" in second
+
+
+def test_the_command_shows_each_letter_on_request(migrated: Settings, database: Connection, command: Command) -> None:
+    letter = put(database, 10)
+    put(database, 11, job_id=2)
+
+    ran = command(migrated, "dlq", "list", "--each", "--job", 1)
+
+    assert ran.out == (
+        f"{letter}  block 10  RECEIPTS_ROOT_MISMATCH  decoder/verify  blocks.work.normal[3]@10"
+        "  block 10: receipts_root_mismatch\n"
+    )
+
+
+def test_the_command_speaks_json(migrated: Settings, database: Connection, command: Command) -> None:
+    put(database, 10)
+    put(database, 11)
+
+    groups, letters = (command(migrated, "dlq", "list", "--json", *more).json() for more in ((), ("--each",)))
+
+    assert [(each["code"], each["count"]) for each in groups] == [(ROOT, 2)]
+    assert [(each["block_number"], each["attempts"]) for each in letters] == [(10, 1), (11, 1)]
+
+
+def test_a_letter_of_no_block_is_shown_too(migrated: Settings, database: Connection, command: Command) -> None:
+    put(database, None, code="MALFORMED_RECORD", service="persister", stage="deserialize", job_id=None)
+
+    groups, letters = (command(migrated, "dlq", "list", *more) for more in ((), ("--each",)))
+
+    assert "1 × MALFORMED_RECORD  no block known  last" in groups.out
+    assert "no block known  MALFORMED_RECORD  persister/deserialize" in letters.out
+
+
+def test_no_letters_are_said_to_be_none(migrated: Settings, command: Command) -> None:
+    ran = command(migrated, "dlq", "list")
+
+    assert (ran.code, ran.out) == (0, "no dead letters\n")
+    assert command(migrated, "dlq", "list", "--json").json() == []
+
+
+def test_a_database_without_tables_is_one_line(database_url: str, command: Command) -> None:
+    ran = command(Settings(database_url=database_url), "dlq", "list")
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "error: the database has no tables of the indexer: run `indexer db migrate`\n"
