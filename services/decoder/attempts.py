@@ -1,0 +1,71 @@
+"""What a work item carries in its headers while it is tried again: how often, since when, from where, when next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from indexer.deadletter import Origin, origin_of
+from indexer.inflight import Record
+from indexer.outputs import Headers
+
+PREFIX = "x-retry-"
+_ATTEMPTS = PREFIX + "attempts"
+_DUE = PREFIX + "due"
+_FIRST = PREFIX + "first-failed-at"
+_ORIGIN = PREFIX + "origin"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """The history of a work item; times are Unix milliseconds."""
+
+    origin: Origin  # the work topic where it began
+    failed: int = 0  # attempts that count
+    first_failed_ms: int = 0
+
+
+def read_attempts(record: Record, topic_ids: Mapping[str, str]) -> Attempts:
+    """Return a record's history; one without ours begins where it lies."""
+    found = dict(record.headers)
+    origin = _origin(found.get(_ORIGIN)) or origin_of(record, topic_ids.get(record.topic, ""))
+    return Attempts(origin, _number(found.get(_ATTEMPTS)), _number(found.get(_FIRST)))
+
+
+def write_attempts(record: Record, attempts: Attempts, due_ms: int) -> Headers:
+    """Return the headers of the record that is tried again: its own, and the new history."""
+    o = attempts.origin
+    origin = ",".join((o.topic, o.topic_id, str(o.partition), str(o.offset), str(o.timestamp_ms)))
+    return (
+        *own_headers(record),
+        (_ATTEMPTS, b"%d" % attempts.failed),
+        (_DUE, b"%d" % due_ms),
+        (_FIRST, b"%d" % attempts.first_failed_ms),
+        (_ORIGIN, origin.encode()),
+    )
+
+
+def own_headers(record: Record) -> Headers:
+    """Return a record's headers as they were on the work topic."""
+    return tuple((name, value) for name, value in record.headers if not name.startswith(PREFIX))
+
+
+def due_ms(record: Record) -> int:
+    """Return the time before which a record is not to be tried; 0 where it says nothing."""
+    return _number(next((value for name, value in record.headers if name == _DUE), None))
+
+
+def _origin(value: bytes | None) -> Origin | None:
+    match (value or b"").decode(errors="replace").split(","):
+        case [topic, topic_id, partition, offset, timestamp]:
+            return Origin(topic, topic_id, _digits(partition), _digits(offset), _digits(timestamp))
+        case _:
+            return None
+
+
+def _number(value: bytes | None) -> int:
+    return _digits((value or b"").decode(errors="replace"))
+
+
+def _digits(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

@@ -1,0 +1,127 @@
+"""Wires the decoder: settings → RPC pool, Kafka → the loop. `python -m services.decoder.main`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from indexer import service
+from indexer.abi.models import load_models, wrapped_native
+from indexer.chain.rules import rules_for
+from indexer.chain.verify import Mode
+from indexer.errors import FatalError, OutageError, UserError
+from indexer.kafka import config
+from indexer.kafka.admin import KafkaAdmin
+from indexer.kafka.events import EventPublisher
+from indexer.kafka.slots import Slot
+from indexer.kafka.source import KafkaSource
+from indexer.kafka.transactions import KafkaTransactionSink
+from indexer.pipeline import Pace, Pipeline
+from indexer.rpc.facade import BlockFetcher
+from indexer.rpc.settings import RpcSettings
+from indexer.settings import Settings
+from indexer.topics import DECODED, DLQ, EVENTS, RETRY, WORK, load_topics
+from services.decoder.attempts import due_ms
+from services.decoder.fetch import BlockHandler, Outputs
+from services.decoder.handler import SERVICE, Decoder
+from services.decoder.report import Reporter
+from services.decoder.share import RateShare
+
+log = logging.getLogger(SERVICE)
+
+_WEIGHTS = (16, 4, 2, 4, 2, 1)  # of the work topics from high to low, and of the retry tiers from short to long
+_MIB = 1024 * 1024
+_JSON_TO_PYTHON = 4  # an answer's dicts and strings occupy about this many times its JSON
+
+
+def main(settings: Settings, stop: Callable[[], bool]) -> None:
+    settings.require("kafka_bootstrap_servers", "rpc_urls")
+    core = decoder(settings)
+    fetcher = block_fetcher(settings)
+    slot = Slot(settings, SERVICE)
+    handler = BlockHandler(
+        core,
+        fetcher,
+        window=settings.decoder_window,
+        window_bytes=settings.decoder_window_mib * _MIB // _JSON_TO_PYTHON,
+        endpoints=len(settings.rpc_urls),
+    )
+    pipeline = loop(settings, handler, slot.name)
+    events = EventPublisher(settings)
+    reporter = Reporter(handler, pipeline.progress, events.publish, instance=slot.name, chain_id=settings.chain_id)
+    share = RateShare(fetcher.set_share, core.partitions * len(_WEIGHTS))
+    if settings.metrics_port:
+        from services.decoder.metrics import serve
+
+        serve(settings.metrics_port, pipeline.progress, handler)
+
+    def between_turns() -> bool:
+        reporter.tick()
+        share.tick(len(pipeline.progress.assigned))
+        return stop()
+
+    try:
+        pipeline.run(between_turns)
+    finally:
+        reporter.close()
+        events.close()
+        slot.close()
+
+
+def decoder(settings: Settings) -> Decoder:
+    """Return the core; raises UserError for models, topics or settings that do not fit."""
+    models = load_models([Path(each) for each in settings.models])
+    topics = load_topics(settings.topic_prefix)
+    checked = KafkaAdmin(settings).check(topics, *WORK, *RETRY, DECODED, DLQ, EVENTS)
+    return Decoder(
+        chain=rules_for(settings.chain_id),
+        models=models,
+        wrapped=wrapped_native(settings.chain_id),
+        mode=cast("Mode", settings.verify),
+        topics=topics,
+        partitions=checked.partitions,
+        topic_ids=checked.ids,
+        build=os.environ.get("INDEXER_BUILD", ""),
+    )
+
+
+def block_fetcher(settings: Settings) -> BlockFetcher:
+    """Return the RPC pool; raises UserError WRONG_CHAIN. Nodes that do not answer now are checked before their use."""
+    rpc = RpcSettings(
+        max_rps=settings.rpc_max_rps or None,
+        batch_size=settings.rpc_batch_size,
+        start_concurrency=min(4, settings.rpc_max_concurrency),
+        max_concurrency=settings.rpc_max_concurrency,
+        request_timeout_seconds=settings.rpc_timeout_seconds,
+        budget_seconds=settings.rpc_budget_seconds,
+    )
+    max_bytes = settings.decoder_window_mib * _MIB // _JSON_TO_PYTHON
+    fetcher = BlockFetcher(settings.rpc_urls, rpc, max_blocks=settings.decoder_window, max_bytes=max_bytes)
+    try:
+        fetcher.check_chain(settings.chain_id)
+    except OutageError as error:
+        log.warning("%s; blocks wait until a node answers", error)
+    except FatalError as error:
+        fetcher.close()
+        raise UserError(str(error), code=error.code) from error
+    return fetcher
+
+
+def loop(settings: Settings, handler: BlockHandler, slot: str) -> Pipeline[Outputs]:
+    """Return the loop over work and retry topics."""
+    topics = load_topics(settings.topic_prefix)
+    weights = dict(zip((*topics.work, *topics.retry), _WEIGHTS, strict=True))
+    consumer = config.consumer(settings, SERVICE, "range", queue_kib=4 * 1024)
+    source = KafkaSource(consumer, weights, due_ms=due_ms)
+    sink = KafkaTransactionSink(config.transactional(settings, f"{SERVICE}-{slot}"), source.group_metadata)
+    pace = Pace(seconds=settings.commit_seconds, under_way=settings.decoder_window)
+    return Pipeline(source, handler, sink, time.monotonic, pace)
+
+
+if __name__ == "__main__":
+    sys.exit(service.run(SERVICE, main))
