@@ -23,11 +23,13 @@ from indexer.rpc.fetch import Fetched, Round, Wanted, fetch_on
 from indexer.rpc.heights import Heights
 from indexer.rpc.receipts import ReceiptSource
 from indexer.rpc.settings import RpcSettings
+from indexer.rpc.slots import Rank
 
 FetchResult = Fetched | IndexerError
 
 _ABSENT = (Kind.NOT_YET, Kind.MISSING)
 _FRESH_SECONDS = 1.0
+_FAIR_ATTEMPTS = 4
 _UNCOUNTED = ("RPC_CIRCUIT_OPEN",)
 
 
@@ -148,17 +150,19 @@ class Attempts:
     async def _finalized(self, members: Sequence[Member]) -> int:
         """Return the greatest final height of `members`, below which waiting for a block makes no sense."""
         for member in members:
-            await member.heights.refresh(max_age=_FRESH_SECONDS, urgent=self.urgent)
+            await member.heights.refresh(max_age=_FRESH_SECONDS)
         return max((m.heights.finalized for m in members if m.heights.finalized is not None), default=-1)
 
     # -- again, or the end --------------------------------------------------------------------------------------
 
     def _is_over(self, items: Sequence[Item]) -> bool:
-        """Is the budget used up? Groups get more of it: alone, an innocent may still succeed."""
+        """Is the budget used up? Groups get twice as much, since alone an innocent may still succeed; so do blocks that
+        spent theirs in a queue rather than being asked for."""
         began = [item.troubled_at for item in items if item.troubled_at is not None]
         if not began:
             return False
-        budget = self.settings.budget_seconds * (1 if len(items) == 1 else 2)
+        fair = len(items) == 1 and len(items[0].blames) >= _FAIR_ATTEMPTS
+        budget = self.settings.budget_seconds * (1 if fair else 2)
         return self.clocks.monotonic() - min(began) >= budget
 
     def _parts(self, items: list[Item], rounds: int) -> Iterator[list[Item]]:
@@ -199,7 +203,7 @@ class Attempts:
         now = self.clocks.monotonic()
         if endpoint.ready_at(now) > now:
             return False
-        answer = (await endpoint.batch([Call("eth_blockNumber")], urgent=True)).answers[0]
+        answer = (await endpoint.batch([Call("eth_blockNumber")], rank=Rank.URGENT)).answers[0]
         return not isinstance(answer, Failure)
 
 

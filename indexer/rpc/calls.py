@@ -13,6 +13,7 @@ from indexer.rpc.choose import Chooser
 from indexer.rpc.endpoint import Clocks
 from indexer.rpc.fetch import Wanted
 from indexer.rpc.settings import RpcSettings
+from indexer.rpc.slots import Rank
 
 _MOST_ROUNDS = 8
 _ELSEWHERE = (Kind.CONNECTION, Kind.TIMEOUT, Kind.MALFORMED, Kind.RATE, Kind.REFUSED)
@@ -31,6 +32,7 @@ class Calls:
         results: list[Answer] = [None] * len(calls)
         todo = list(range(len(calls)))
         item = Item(Wanted(0))
+        rank = Rank.URGENT if urgent else Rank.NEW
         rounds = 0
         while todo:
             member = await self._chooser.choose([item], exclude=frozenset())
@@ -39,7 +41,7 @@ class Calls:
                 return [error if index in todo else results[index] for index in range(len(calls))]
             started = self._clocks.monotonic()
             item.troubled_at = item.troubled_at or started
-            got = await member.endpoint.batch([calls[index] for index in todo], urgent=urgent)
+            got = await member.endpoint.batch([calls[index] for index in todo], rank=rank)
             rounds += 1
             over = started - item.troubled_at >= self._settings.budget_seconds or rounds >= _MOST_ROUNDS
             again = []

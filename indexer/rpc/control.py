@@ -11,7 +11,12 @@ class Aimd:
 
     - a window of good answers while the limit was reached: one more
     - overload (429, 5xx, timeout): half, once for all requests that were under way together
+    - one at a time and still refused for the rate: less than one, that is, a gap between requests
     """
+
+    _LOWEST = 1 / 8  # refusals that have nothing to do with the rate must not bring everything to a stop
+    _LONGEST_GAP_SECONDS = 1.0
+    _QUIET_SECONDS = 10.0
 
     def __init__(self, *, start: int, maximum: int) -> None:
         self._maximum = maximum
@@ -22,16 +27,26 @@ class Aimd:
     def limit(self) -> int:
         return max(1, int(self._value))
 
-    def succeeded(self, *, limit_reached: bool) -> None:
-        if limit_reached:
+    def gap(self, latency_seconds: float) -> float:
+        """Return the seconds to leave free before a request, where an answer takes `latency_seconds`."""
+        if self._value >= 1:
+            return 0.0
+        return min(self._LONGEST_GAP_SECONDS, max(latency_seconds, 0.02) * (1 / self._value - 1))
+
+    def succeeded(self, *, limit_reached: bool, now: float) -> None:
+        if self._value < 1:
+            # Slowly, since each refusal costs a pause; quickly again once the node is content.
+            self._value *= 1.25 if now - self._decreased_at > self._QUIET_SECONDS else 1.08
+        elif limit_reached:
             self._value = min(self._maximum, self._value + 1 / self._value)
 
-    def overloaded(self, *, started: float, now: float) -> bool:
+    def overloaded(self, *, started: float, now: float, rate: bool) -> bool:
         """Take note of an overload that met a request begun at `started`; True if it was news."""
         if started < self._decreased_at:
             return False
         self._decreased_at = now
-        self._value = max(1.0, self._value / 2)
+        lowest = self._LOWEST if rate else min(1.0, self._value)
+        self._value = max(lowest, self._value / 2)
         return True
 
 

@@ -16,12 +16,14 @@ from indexer.rpc.answers import Answer, Call, Failure, Kind, of_status, read_bod
 from indexer.rpc.bucket import RateLimit
 from indexer.rpc.control import Aimd, BatchLimit, Breaker, Health
 from indexer.rpc.settings import RpcSettings
-from indexer.rpc.slots import Slots
+from indexer.rpc.slots import Rank, Slots
 from indexer.rpc.stats import EndpointStats
 from indexer.rpc.transport import Reply, Transport, TransportError, retry_after_seconds
 
 _SPLITS = (Kind.BATCH_TOO_LARGE, Kind.RESPONSE_TOO_LARGE)
 _OVERLOAD = (Kind.RATE, Kind.SERVER, Kind.TIMEOUT)
+_AGAIN = (Kind.CONNECTION, Kind.MALFORMED, Kind.SERVER)
+_FINISHING_TRIES = 2
 _LONGEST_NAP_SECONDS = 0.25  # a share or a pause may change while somebody waits for it
 _MOST_CALLS = 1000  # geth's own default for one batch
 
@@ -112,12 +114,17 @@ class Endpoint:
 
     # -- sending ------------------------------------------------------------------------------------------------
 
-    async def batch(self, calls: Sequence[Call], *, urgent: bool = False, least: int = 1) -> BatchAnswers:
+    async def batch(self, calls: Sequence[Call], *, rank: Rank = Rank.NEW, least: int = 1) -> BatchAnswers:
         """Return an answer per call, in as few HTTP requests as the node allows.
 
-        Where the node takes fewer than `least` calls in a request, the rest is not asked at all.
+        Where the node takes fewer than `least` calls in a request, the rest is not asked at all. What finishes work
+        that was begun is more patient: it waits out the pauses that the node asks for and tries a failed part again,
+        since starting over would only cost more.
         """
         result = BatchAnswers([None] * len(calls), [0] * len(calls))
+        finishing = rank is Rank.FINISHING
+        tries = [_FINISHING_TRIES if finishing else 0] * len(calls)
+        deadline = self._clocks.monotonic() + (self._settings.budget_seconds if finishing else 0.0)
         todo: deque[list[int]] = deque([list(range(len(calls)))] if calls else [])
         while todo:
             part = todo.popleft()
@@ -129,44 +136,61 @@ class Endpoint:
             if len(part) > size:
                 todo.appendleft(part[size:])
                 part = part[:size]
-            answers, body_bytes, seconds = await self._part([calls[index] for index in part], urgent)
+            answers, body_bytes, seconds = await self._part([calls[index] for index in part], rank)
             result.seconds += seconds
-            again = []
+            smaller: list[int] = []
+            refused: list[int] = []
             for index, answer in zip(part, answers, strict=True):
-                if isinstance(answer, Failure) and answer.kind in _SPLITS and len(part) > 1:
-                    again.append(index)
+                kind = answer.kind if isinstance(answer, Failure) else None
+                if kind in _SPLITS and len(part) > 1:
+                    smaller.append(index)
+                elif kind in _AGAIN and tries[index] > 0:
+                    tries[index] -= 1
+                    smaller.append(index)
+                elif kind is Kind.RATE and max(self._clocks.monotonic(), self._paused_until) < deadline:
+                    refused.append(index)
                 else:
                     result.answers[index] = answer
                     result.sizes[index] = body_bytes // len(part)
             # What did not fit goes again in halves of what was sent, not of what is left of it.
             half = max(1, len(part) // 2)
-            todo.extendleft(again[at : at + half] for at in range(0, len(again), half))
+            todo.extendleft(smaller[at : at + half] for at in range(0, len(smaller), half))
+            if refused:
+                await self._pause_over()
+                todo.appendleft(refused)
         return result
 
-    async def _part(self, calls: list[Call], urgent: bool) -> _Part:
+    async def _pause_over(self) -> None:
+        while (left := self._paused_until - self._clocks.monotonic()) > 0:
+            await asyncio.sleep(min(left, _LONGEST_NAP_SECONDS))
+
+    async def _part(self, calls: list[Call], rank: Rank) -> _Part:
         """Send one HTTP request; a single answer too big for a batch gets a second chance with the larger limit."""
-        part = await self._request(calls, urgent, self._settings.max_response_bytes)
+        part = await self._request(calls, rank, self._settings.max_response_bytes)
         first = part[0][0]
         too_big = isinstance(first, Failure) and first.kind is Kind.RESPONSE_TOO_LARGE
         if too_big and len(calls) == 1:
             async with self._giant:  # one at a time: it may need a large part of the memory
-                return await self._request(calls, urgent, self._settings.max_block_bytes)
+                return await self._request(calls, rank, self._settings.max_block_bytes)
         return part
 
-    async def _request(self, calls: list[Call], urgent: bool, limit: int) -> _Part:
-        await self._slots.take(urgent=urgent)
+    async def _request(self, calls: list[Call], rank: Rank, limit: int) -> _Part:
+        await self._slots.take(rank)
         try:
-            refusal = await self._admission(len(calls), urgent)
+            refusal = await self._admission(len(calls), rank)
             if refusal is not None:
                 return [refusal] * len(calls), 0, 0.0
             return await self._exchange(calls, limit)
         finally:
             self._slots.give_back()
 
-    async def _admission(self, count: int, urgent: bool) -> Failure | None:
+    async def _admission(self, count: int, rank: Rank) -> Failure | None:
         """Wait for the rate; refuse when the node asked for a pause meanwhile, or the breaker opened."""
+        urgent = rank is Rank.URGENT
         while wait := self._rate.take(count, self._clocks.monotonic(), urgent=urgent):
             await asyncio.sleep(min(wait, _LONGEST_NAP_SECONDS))
+        if gap := self._aimd.gap(self.health.latency_seconds):
+            await asyncio.sleep(gap)
         now = self._clocks.monotonic()
         if self.disabled is not None:
             return self.disabled
@@ -214,7 +238,7 @@ class Endpoint:
             self._refusals = 0
             self._breaker.succeeded()
             self.health.succeeded(now - started, now)
-            self._aimd.succeeded(limit_reached=self._slots.full)
+            self._aimd.succeeded(limit_reached=self._slots.full, now=now)
             self._slots.refill()
             self.batch_limit.taken(count, now)
             return
@@ -229,7 +253,7 @@ class Endpoint:
         self._breaker.failed(now)
 
     def _slow_down(self, failure: Failure, started: float, now: float) -> None:
-        news = self._aimd.overloaded(started=started, now=now)
+        news = self._aimd.overloaded(started=started, now=now, rate=failure.kind is Kind.RATE)
         wished = failure.retry_after_seconds
         if wished is not None:
             wished = min(wished, self._settings.retry_after_max_seconds)

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 from indexer.rpc.answers import Answer, Call, Failure, Kind, malformed
 from indexer.rpc.endpoint import BatchAnswers, Endpoint
 from indexer.rpc.receipts import BlockRef, ReceiptSource
+from indexer.rpc.slots import Rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ async def fetch_on(
 ) -> Round:
     """Ask for each of `wanted`: a block, or why there is none, in the same order."""
     calls = [Call("eth_getBlockByNumber", [hex(item.number), True]) for item in wanted]
-    blocks = await endpoint.batch(calls, urgent=urgent)
+    blocks = await endpoint.batch(calls, rank=Rank.URGENT if urgent else Rank.NEW)
     checked = [_checked(answer, item) for answer, item in zip(blocks.answers, wanted, strict=True)]
     receipts = await _receipts(source, checked, urgent)
     counts = [0 if isinstance(block, Failure) else len(block["transactions"]) for block in checked]
@@ -98,7 +99,7 @@ async def _receipts(source: ReceiptSource, blocks: Sequence[dict[str, Any] | Fai
         if not isinstance(block, Failure) and block["transactions"]:
             places.append(index)
             refs.append(BlockRef(block["hash"], block["transactions"]))
-    got = await source.fetch(refs, urgent=urgent)
+    got = await source.fetch(refs, rank=Rank.URGENT if urgent else Rank.FINISHING)
     result.seconds = got.seconds
     for index, answer, size in zip(places, got.answers, got.sizes, strict=True):
         result.answers[index] = answer

@@ -7,6 +7,7 @@ from typing import Any
 from indexer.rpc.answers import Answer, Call, Failure, Kind, malformed
 from indexer.rpc.endpoint import Clocks, Endpoint
 from indexer.rpc.settings import RpcSettings
+from indexer.rpc.slots import Rank
 
 
 class Heights:
@@ -26,7 +27,7 @@ class Heights:
         self.finalized: int | None = None
         self.chain_id: int | None = None
 
-    async def refresh(self, *, max_age: float, urgent: bool = True) -> Failure | None:
+    async def refresh(self, *, max_age: float) -> Failure | None:
         """Ask the node unless it was asked less than `max_age` seconds ago; return why that failed."""
         if self._clocks.monotonic() - self._asked_at < max_age:
             return None
@@ -37,7 +38,7 @@ class Heights:
         calls = [Call("eth_blockNumber")]
         if self._asks_tag():
             calls.append(Call("eth_getBlockByNumber", ["finalized", False]))
-        answers = (await self._endpoint.batch(calls, urgent=urgent)).answers
+        answers = (await self._endpoint.batch(calls, rank=Rank.URGENT)).answers
         head = quantity(answers[0])
         if isinstance(head, Failure):
             return head
@@ -49,7 +50,7 @@ class Heights:
 
     async def learn_chain(self) -> Failure | None:
         """Ask for the chain id; return why that failed."""
-        answer = quantity((await self._endpoint.batch([Call("eth_chainId")], urgent=True)).answers[0])
+        answer = quantity((await self._endpoint.batch([Call("eth_chainId")], rank=Rank.URGENT)).answers[0])
         if isinstance(answer, Failure):
             return answer
         self.chain_id = answer

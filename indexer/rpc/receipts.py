@@ -10,6 +10,7 @@ from typing import Any
 
 from indexer.rpc.answers import Answer, Call, Failure, Kind, malformed
 from indexer.rpc.endpoint import BatchAnswers, Clocks, Endpoint
+from indexer.rpc.slots import Rank
 
 _PROBE_AGAIN_SECONDS = 600.0
 
@@ -51,38 +52,38 @@ class ReceiptSource:
     def form(self) -> Form:
         return self._form
 
-    async def fetch(self, blocks: Sequence[BlockRef], *, urgent: bool = False) -> BatchAnswers:
+    async def fetch(self, blocks: Sequence[BlockRef], *, rank: Rank = Rank.FINISHING) -> BatchAnswers:
         """Return a list of receipts, or a Failure, for each block."""
         if not blocks:
             return BatchAnswers([], [])
         for _ in range(2):
-            failure = await self._know_form(blocks[0], urgent)
+            failure = await self._know_form(blocks[0], rank)
             if failure is not None:
                 return BatchAnswers([failure] * len(blocks), [0] * len(blocks))
             if self._form is Form.BY_TRANSACTION:
-                return await self._by_transaction(blocks, urgent)
-            got = await self._endpoint.batch([_call(self._form, block.hash) for block in blocks], urgent=urgent)
+                return await self._by_transaction(blocks, rank)
+            got = await self._endpoint.batch([_call(self._form, block.hash) for block in blocks], rank=rank)
             if not any(isinstance(answer, Failure) and answer.kind is Kind.METHOD for answer in got.answers):
                 break
             self._form = Form.UNKNOWN
         return BatchAnswers([_checked(answer) for answer in got.answers], got.sizes, got.seconds)
 
-    async def _know_form(self, block: BlockRef, urgent: bool) -> Failure | None:
+    async def _know_form(self, block: BlockRef, rank: Rank) -> Failure | None:
         if self._is_known():
             return None
         async with self._probing:
             if self._is_known():
                 return None
-            return await self._probe(block, urgent)
+            return await self._probe(block, rank)
 
     def _is_known(self) -> bool:
         if self._form is Form.BY_TRANSACTION:
             return self._clocks.monotonic() - self._probed_at < _PROBE_AGAIN_SECONDS
         return self._form is not Form.UNKNOWN
 
-    async def _probe(self, block: BlockRef, urgent: bool) -> Failure | None:
+    async def _probe(self, block: BlockRef, rank: Rank) -> Failure | None:
         for form in (Form.BY_HASH, Form.BY_OBJECT):
-            answer = (await self._endpoint.batch([_call(form, block.hash)], urgent=urgent)).answers[0]
+            answer = (await self._endpoint.batch([_call(form, block.hash)], rank=rank)).answers[0]
             if isinstance(answer, list):
                 self._settle(form)
                 return None
@@ -99,11 +100,9 @@ class ReceiptSource:
         self._probed_at = self._clocks.monotonic()
         self._endpoint.stats.receipts = form.value
 
-    async def _by_transaction(self, blocks: Sequence[BlockRef], urgent: bool) -> BatchAnswers:
+    async def _by_transaction(self, blocks: Sequence[BlockRef], rank: Rank) -> BatchAnswers:
         hashes = [transaction.get("hash") for block in blocks for transaction in block.transactions]
-        got = await self._endpoint.batch(
-            [Call("eth_getTransactionReceipt", [h]) for h in hashes], urgent=urgent, least=2
-        )
+        got = await self._endpoint.batch([Call("eth_getTransactionReceipt", [h]) for h in hashes], rank=rank, least=2)
         result = BatchAnswers([], [], got.seconds)
         at = 0
         for block in blocks:

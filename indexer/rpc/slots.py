@@ -5,31 +5,39 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from enum import IntEnum
+
+
+class Rank(IntEnum):
+    """Who goes first: the head, then what was begun (it holds memory), then new work."""
+
+    URGENT = 0
+    FINISHING = 1
+    NEW = 2
 
 
 class Slots:
-    """Hands out places up to `limit()`; who waits is served in order, urgent ones before the others."""
+    """Hands out places up to `limit()`; those who wait are served by rank, then in order."""
 
     def __init__(self, limit: Callable[[], int]) -> None:
         self._limit = limit
-        self._urgent: deque[asyncio.Future[None]] = deque()
-        self._bulk: deque[asyncio.Future[None]] = deque()
+        self._queues: dict[Rank, deque[asyncio.Future[None]]] = {rank: deque() for rank in Rank}
         self.in_use = 0
 
     @property
     def waiting(self) -> int:
-        return len(self._urgent) + len(self._bulk)
+        return sum(len(queue) for queue in self._queues.values())
 
     @property
     def full(self) -> bool:
         return self.in_use >= self._limit()
 
-    async def take(self, *, urgent: bool) -> None:
-        if not self.full and not self._urgent and (urgent or not self._bulk):
+    async def take(self, rank: Rank) -> None:
+        if not self.full and not any(queue for other, queue in self._queues.items() if other <= rank):
             self.in_use += 1
             return
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue = self._urgent if urgent else self._bulk
+        queue = self._queues[rank]
         queue.append(place)
         try:
             await place
@@ -46,8 +54,11 @@ class Slots:
 
     def refill(self) -> None:
         """Hand free places to those who wait; also needed when the limit grew."""
-        while not self.full and (self._urgent or self._bulk):
-            place = (self._urgent or self._bulk).popleft()
+        while not self.full:
+            queue = next((queue for queue in self._queues.values() if queue), None)
+            if queue is None:
+                return
+            place = queue.popleft()
             if not place.done():
                 self.in_use += 1
                 place.set_result(None)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from indexer.rpc.control import Aimd, BatchLimit, Breaker, BreakerState, Health
-from indexer.rpc.slots import Slots
+from indexer.rpc.slots import Rank, Slots
 
 
 class TestAimd:
@@ -15,7 +15,7 @@ class TestAimd:
         aimd = Aimd(start=4, maximum=16)
 
         for _ in range(5):
-            aimd.succeeded(limit_reached=True)
+            aimd.succeeded(limit_reached=True, now=0.0)
 
         assert aimd.limit == 5
 
@@ -23,14 +23,14 @@ class TestAimd:
         aimd = Aimd(start=4, maximum=16)
 
         for _ in range(100):
-            aimd.succeeded(limit_reached=False)
+            aimd.succeeded(limit_reached=False, now=0.0)
 
         assert aimd.limit == 4
 
     def test_overload_halves_once_for_all_requests_under_way_together(self) -> None:
         aimd = Aimd(start=8, maximum=16)
 
-        news = [aimd.overloaded(started=1.0, now=2.0), aimd.overloaded(started=1.5, now=2.1)]
+        news = [aimd.overloaded(started=1.0, now=2.0, rate=False), aimd.overloaded(started=1.5, now=2.1, rate=True)]
 
         assert news == [True, False]
         assert aimd.limit == 4
@@ -39,10 +39,40 @@ class TestAimd:
         aimd = Aimd(start=4, maximum=1)
 
         for now in range(10):
-            aimd.succeeded(limit_reached=True)
-            aimd.overloaded(started=now, now=now)
+            aimd.succeeded(limit_reached=True, now=0.0)
+            aimd.overloaded(started=now, now=now, rate=False)
 
         assert aimd.limit == 1
+
+    def test_refused_for_its_rate_even_one_at_a_time_leaves_gaps(self) -> None:
+        aimd = Aimd(start=1, maximum=4)
+
+        aimd.overloaded(started=0.0, now=0.0, rate=True)
+        aimd.overloaded(started=1.0, now=1.0, rate=True)
+
+        assert aimd.limit == 1
+        assert aimd.gap(0.1) == pytest.approx(0.3)
+        assert aimd.gap(100.0) == 1.0
+
+    def test_a_failing_node_is_not_slowed_down_below_one(self) -> None:
+        aimd = Aimd(start=1, maximum=4)
+
+        for now in range(5):
+            aimd.overloaded(started=now, now=now, rate=False)
+
+        assert aimd.gap(0.1) == 0.0
+
+    def test_gaps_close_slowly_and_quickly_once_the_node_is_content(self) -> None:
+        soon, later = Aimd(start=1, maximum=4), Aimd(start=1, maximum=4)
+        for aimd in (soon, later):
+            aimd.overloaded(started=0.0, now=0.0, rate=True)
+
+        for _ in range(5):
+            soon.succeeded(limit_reached=True, now=1.0)
+            later.succeeded(limit_reached=True, now=20.0)
+
+        assert soon.gap(0.1) > 0.0
+        assert later.gap(0.1) == 0.0
 
 
 class TestBatchLimit:
@@ -187,34 +217,35 @@ class TestHealth:
 
 
 class TestSlots:
-    def test_urgent_callers_are_served_first(self) -> None:
+    def test_the_head_goes_first_then_what_was_begun(self) -> None:
         served: list[str] = []
 
         async def scenario() -> None:
             slots = Slots(lambda: 1)
-            await slots.take(urgent=False)
+            await slots.take(Rank.NEW)
 
-            async def enter(name: str, urgent: bool) -> None:
-                await slots.take(urgent=urgent)
+            async def enter(name: str, rank: Rank) -> None:
+                await slots.take(rank)
                 served.append(name)
                 slots.give_back()
 
-            tasks = [asyncio.create_task(enter("bulk", False)), asyncio.create_task(enter("head", True))]
+            callers = [("new", Rank.NEW), ("receipts", Rank.FINISHING), ("head", Rank.URGENT)]
+            tasks = [asyncio.create_task(enter(name, rank)) for name, rank in callers]
             await asyncio.sleep(0)
-            assert slots.waiting == 2
+            assert slots.waiting == 3
             slots.give_back()
             await asyncio.gather(*tasks)
             assert slots.in_use == 0
 
         asyncio.run(scenario())
 
-        assert served == ["head", "bulk"]
+        assert served == ["head", "receipts", "new"]
 
     def test_a_cancelled_waiter_loses_no_place(self) -> None:
         async def scenario(*, handed_over: bool) -> None:
             slots = Slots(lambda: 1)
-            await slots.take(urgent=False)
-            waiter = asyncio.create_task(slots.take(urgent=False))
+            await slots.take(Rank.NEW)
+            waiter = asyncio.create_task(slots.take(Rank.NEW))
             await asyncio.sleep(0)
             if handed_over:
                 slots.give_back()
@@ -223,7 +254,7 @@ class TestSlots:
             if not handed_over:
                 slots.give_back()
             assert slots.in_use == 0
-            await asyncio.wait_for(slots.take(urgent=False), 1)
+            await asyncio.wait_for(slots.take(Rank.NEW), 1)
 
         asyncio.run(scenario(handed_over=True))
         asyncio.run(scenario(handed_over=False))
