@@ -15,8 +15,10 @@ _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTE
 
 PLACES = (
     "producer.between-publish-and-record",
+    "decoder.before-transaction",
     "decoder.between-produce-and-commit",
     "decoder.after-commit",
+    "persister.before-transaction",
     "persister.before-copy",
     "persister.inside-copy",
     "persister.between-copy-and-commit",

@@ -83,6 +83,7 @@ class KafkaTransactionSink:
             self._replace()
             raise Rewind("a new producer took over from one in an unknown state")
         metadata = self._group_metadata()  # before anything is produced: it belongs to the partitions we own now
+        faults.hook("decoder.before-transaction")
         try:
             self._commit(handled, offsets, metadata)
         except _AbortError as error:

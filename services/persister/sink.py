@@ -111,6 +111,7 @@ class OffsetsSink(Generic[Result]):
         if not ends:
             return
         self._writer.prepare(todo)
+        self._fault("persister.before-transaction")
         while True:
             try:
                 self._attempt(todo, ends)
@@ -183,6 +184,7 @@ class OffsetsSink(Generic[Result]):
             except psycopg.Error as error:
                 raise self._undone(error, "looking up what was written") from error
             if found is Found.FOREIGN:
+                log.warning("%d partitions have another owner by now; joining the group anew", len(ends))
                 self._uncertain = None
                 raise OwnershipLost("consumer_progress has another epoch, or an offset that is not ours")
             if found is Found.WRITTEN:
