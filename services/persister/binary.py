@@ -17,11 +17,12 @@ HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER = b"\xff\xff"
 NULL = b"\xff\xff\xff\xff"
 _CACHED = 1 << 12  # pieces that a cache keeps before it starts anew: unique values must not fill the memory
+_SHORT = 80  # characters of a JSON text that is worth remembering
 
 _I2, _I4 = Struct(">h"), Struct(">i")
 _FIELD_I2, _FIELD_I4, _FIELD_I8 = Struct(">ih"), Struct(">ii"), Struct(">iq")
 _NUMERIC = Struct(">iHhHH")  # length, digits, weight, sign, scale
-_GROUPS_2, _GROUPS_4 = Struct(">iHhHH2H").pack, Struct(">iHhHH4H").pack
+_GROUPS_2, _GROUPS_4, _GROUPS_6 = (Struct(f">iHhHH{groups}H").pack for groups in (2, 4, 6))
 _POSITIVE, _NEGATIVE = 0x0000, 0x4000
 _OID_BYTEA, _OID_INT4 = 17, 23
 
@@ -70,15 +71,21 @@ def int8s(values: Iterable[int]) -> Pieces:
 
 
 def numerics(values: Iterable[int | None]) -> Pieces:
+    """Amounts that repeat: prices, token ids."""
     return map(_AMOUNT.__getitem__, values)
 
 
+def unique_numerics(values: Iterable[int]) -> Pieces:
+    """Amounts that hardly ever repeat: a cache of them would only cost."""
+    return map(numeric, values)
+
+
 def blobs(values: Iterable[bytes]) -> Pieces:
-    return [_I4.pack(len(value)) + value for value in values]
+    return [_LENGTH[len(value)] + value for value in values]
 
 
 def maybe_blobs(values: Iterable[bytes | None]) -> Pieces:
-    return [NULL if value is None else _I4.pack(len(value)) + value for value in values]
+    return [NULL if value is None else _LENGTH[len(value)] + value for value in values]
 
 
 def uint256s(values: Iterable[int]) -> Pieces:
@@ -92,7 +99,7 @@ def words(values: Iterable[str]) -> Pieces:
 
 
 def jsons(values: Iterable[str | None]) -> Pieces:
-    return [json_field(value) for value in values]
+    return [_JSON[value] if value is None or len(value) < _SHORT else json_field(value) for value in values]
 
 
 # single fields
@@ -115,7 +122,17 @@ def numeric(value: int | None) -> bytes:
     if 0 < value < 10**16:
         high, low = divmod(value, 10**8)
         return _GROUPS_4(16, 4, 3, 0, 0, high // 10_000, high % 10_000, low // 10_000, low % 10_000)
-    return _long_numeric(abs(value), _NEGATIVE if value < 0 else _POSITIVE)
+    sign = _POSITIVE
+    if value < 0:
+        sign, value = _NEGATIVE, -value
+    if value < 10**24:
+        high, low = divmod(value, 10**16)
+        middle, low = divmod(low, 10**8)
+        return _GROUPS_6(
+            20, 6, 5, sign, 0, high // 10_000, high % 10_000, middle // 10_000, middle % 10_000,
+            low // 10_000, low % 10_000,
+        )  # fmt: skip
+    return _long_numeric(value, sign)
 
 
 def _long_numeric(value: int, sign: int) -> bytes:
@@ -193,6 +210,8 @@ class _Cache(dict[Any, bytes]):
         return piece
 
 
+_LENGTH = _Cache(_I4.pack)
+_JSON = _Cache(lambda value: json_field(value))
 _INT2 = _Cache(lambda value: NULL if value is None else _FIELD_I2.pack(2, value))
 _INT4 = _Cache(int4)
 _AMOUNT = _Cache(numeric)

@@ -98,7 +98,7 @@ def delta_rows(deltas: Deltas) -> bytes:
     if not changed:
         return b""
     tokens, ids, holders = zip(*[key for key, _ in changed], strict=True)
-    changes = b.numerics([delta for _, delta in changed])
+    changes = b.unique_numerics([delta for _, delta in changed])
     return b.rows(4, b"", (b.blobs(tokens), b.numerics(ids), b.blobs(holders), changes))
 
 
@@ -146,7 +146,7 @@ def _transactions(block: DecodedBlock) -> bytes:
         return b""
     columns = (
         b.int4s(range(len(t.hash))), b.blobs(t.hash), b.int2s(t.type), b.int8s(t.nonce), b.blobs(t.from_address),
-        b.maybe_blobs(t.to_address), b.numerics(t.value), b.int8s(t.gas), b.numerics(t.gas_price),
+        b.maybe_blobs(t.to_address), b.unique_numerics(t.value), b.int8s(t.gas), b.numerics(t.gas_price),
         b.numerics(t.max_fee_per_gas), b.numerics(t.max_priority_fee_per_gas), b.blobs(t.input), b.numerics(t.v),
         b.uint256s(t.r), b.uint256s(t.s), b.jsons(t.extra), b.int2s(t.receipt_status), b.maybe_blobs(t.receipt_root),
         b.int8s(t.receipt_gas_used), b.int8s(t.receipt_cumulative_gas_used),
@@ -169,7 +169,8 @@ def _transfers(block: DecodedBlock) -> bytes:
     t = block.token_transfers
     columns = (
         b.int4s(t.log_index), b.int4s(t.batch_index), b.blobs(t.token_address), b.blobs(t.from_address),
-        b.blobs(t.to_address), b.words(t.standard), b.words(t.kind), b.numerics(t.token_id), b.numerics(t.amount),
+        b.blobs(t.to_address), b.words(t.standard), b.words(t.kind), b.numerics(t.token_id),
+        b.unique_numerics(t.amount),
     )  # fmt: skip
     return b.rows(11, _key(block), columns)
 

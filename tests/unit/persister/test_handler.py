@@ -1,0 +1,75 @@
+"""Bytes in, a block or its failure out."""
+
+from __future__ import annotations
+
+from indexer.codec import encode_block, encode_rollback, encode_work_item
+from indexer.errors import PoisonError
+from indexer.inflight import Record
+from indexer.records import BlockWorkItem, DecodedBlock, Rollback
+from indexer.topics import partition_of
+from services.persister.handler import BlockHandler, read
+from tests.support.blocks import CHAIN, BlockMaker
+
+PARTITIONS = 4
+make = BlockMaker()
+
+
+def record(value: bytes | None, number: int = 7, partition: int | None = None, offset: int = 0) -> Record:
+    return Record(
+        "blocks.decoded", partition_of(number, PARTITIONS) if partition is None else partition, offset, b"k", value
+    )
+
+
+def code(value: object) -> str:
+    assert isinstance(value, PoisonError)
+    return value.code
+
+
+def test_a_block_is_decoded() -> None:
+    assert read(record(encode_block(make(7))), CHAIN, PARTITIONS) == make(7)
+
+
+def test_a_rollback_is_decoded_in_every_partition() -> None:
+    rollback = Rollback(CHAIN, 7, 3)
+
+    assert [read(record(encode_rollback(rollback), partition=p), CHAIN, PARTITIONS) for p in range(4)] == [rollback] * 4
+
+
+def test_bytes_that_are_no_block_are_poison() -> None:
+    assert code(read(record(b"garbage"), CHAIN, PARTITIONS)) == "NOT_AVRO"
+    assert code(read(record(None), CHAIN, PARTITIONS)) == "NOT_AVRO"
+    assert code(read(record(encode_work_item(BlockWorkItem(CHAIN, 7))), CHAIN, PARTITIONS)) == "UNKNOWN_SCHEMA_ID"
+
+
+def test_another_chains_block_is_poison() -> None:
+    assert code(read(record(encode_block(make(7))), CHAIN + 1, PARTITIONS)) == "OTHER_CHAIN"
+
+
+def test_a_block_in_another_partition_than_its_heights_is_poison() -> None:
+    elsewhere = (partition_of(7, PARTITIONS) + 1) % PARTITIONS
+
+    assert code(read(record(encode_block(make(7)), partition=elsewhere), CHAIN, PARTITIONS)) == "WRONG_PARTITION"
+
+
+def test_the_handler_finishes_what_was_submitted() -> None:
+    handler = BlockHandler(CHAIN, PARTITIONS)
+    room = handler.room()
+    handler.submit([record(encode_block(make(7)), offset=3), record(b"x", offset=4)])
+
+    assert handler.room() == room - 2
+    done = handler.completed(0)
+
+    assert [each.offset for each in done] == [3, 4]
+    assert isinstance(done[0].result.value, DecodedBlock)
+    assert done[1].size == 1
+    assert (handler.completed(0), handler.room()) == ([], room)
+
+
+def test_the_handler_forgets_partitions_that_left() -> None:
+    handler = BlockHandler(CHAIN, PARTITIONS)
+    handler.submit([record(b"x", partition=0), record(b"x", partition=1)])
+
+    handler.forget([record(b"x", partition=0).source])
+
+    assert [each.source.partition for each in handler.completed(0)] == [1]
+    handler.close()
