@@ -8,6 +8,9 @@ VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# uv installs in seconds what takes pip minutes; pip installs uv, by its hash in the lock.
+PIP := $(BIN)/uv pip
+PIP_OPTIONS := --quiet --python $(BIN)/python
 ANVIL := .local/anvil/.installed
 CODE := indexer services schemas devchain tools benchmarks tests
 
@@ -44,8 +47,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 	    || { echo "error: make install needs Python 3.11 or newer with venv: set PYTHON" >&2; exit 1; }
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	    || { echo "error: $(BIN)/python is older than 3.11: remove $(VENV) and set PYTHON" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PIP) --version >/dev/null 2>&1 || { awk '/^[^ #]/ {wanted = /^uv==/} wanted' requirements.lock >$(VENV)/uv.lock; \
+	    $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(VENV)/uv.lock; }
+	$(PIP) install $(PIP_OPTIONS) --require-hashes --requirement requirements.lock
+	$(PIP) install $(PIP_OPTIONS) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .PHONY: check

@@ -29,7 +29,7 @@ class Rule:
 # The patterns are written so that this file keeps to them itself.
 _HOSTS = (
     r"p[y]pi\.(?:org|python\.org)|python[h]osted\.org|n[p]mjs\.(?:org|com)|yarn[p]kg\.com|crates\.[i]o\b"
-    r"|(?:proxy|sum)\.[g]olang\.org|maven\.[a]pache\.org|repo1?\.[m]aven\.org|deb\.[d]ebian\.org|ruby[g]ems\.org"
+    r"|(?:proxy|sum)\.[g]olang\.org|repo\.maven\.[a]pache\.org|repo1?\.[m]aven\.org|deb\.[d]ebian\.org|ruby[g]ems\.org"
 )
 _PLACEHOLDER = r"[$<{%*…]|\.\.\.|x{3,}@"
 _SECRETS = (
