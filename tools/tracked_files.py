@@ -89,7 +89,9 @@ def _lines(path: Path, name: str) -> Iterator[str]:
 
 def _git(root: Path, *arguments: str) -> list[str]:
     command = ["git", "-C", str(root), "ls-files", "-z", *arguments]
-    return [name for name in subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\0") if name]
+    return [
+        name for name in subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\0") if name
+    ]
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "batch": ("indexer.cli.batch:batch", "Jobs: queue blocks, process them, look at them, change them."),
     "dlq": ("indexer.cli.dlq:dlq", "Dead letters: what failed, and why."),
     "verify": ("indexer.cli.verify:verify", "Prove what is stored: gaps, links, counts, roots, balances."),
+    "config": ("indexer.cli.config:config", "The settings in force, and where each comes from."),
     "db": ("indexer.cli.db:db", "The database's tables: make them, check them."),
     "stack": ("indexer.cli.stack:stack", "A local Kafka and PostgreSQL, without Docker."),
     "schemas": ("indexer.cli.schemas:schemas", "Avro schemas and a schema registry: check, register."),
