@@ -1,0 +1,78 @@
+"""A short chain, and a decoder's core that knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from devchain.build import open_chain
+from devchain.endpoint import read
+from devchain.params import ChainParams
+from indexer import codec
+from indexer.abi.models import ModelSet
+from indexer.chain.rules import rules_for
+from indexer.inflight import Record
+from indexer.records import BlockWorkItem
+from indexer.rpc.fetch import Fetched
+from indexer.topics import load_topics
+from services.decoder.handler import Decoder
+
+CHAIN = 43114
+HEAD = 20
+
+Fetch = Callable[..., Fetched]
+
+
+@pytest.fixture(scope="session")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[bytes, bytes]]:
+    """What the node says of each block: eth_getBlockByNumber and eth_getBlockReceipts."""
+    chain = open_chain(ChainParams(profile="mixed", blocks=HEAD), tmp_path_factory.mktemp("chain"), jobs=1)
+    found = {}
+    for number in range(HEAD + 1):
+        block, receipts = chain.block(number), chain.receipts(number)
+        assert block is not None
+        assert receipts is not None
+        found[number] = (read(block), read(receipts))
+    return found
+
+
+@pytest.fixture
+def fetched(answers: dict[int, tuple[bytes, bytes]]) -> Fetch:
+    """A function from a number to a genuine answer; keyword arguments replace fields of the block."""
+
+    def make(number: int, endpoint: str = "node-1", **altered: Any) -> Fetched:
+        block, receipts = map(orjson.loads, answers[number])
+        return Fetched(number, block | altered, receipts, endpoint, len(answers[number][0]))
+
+    return make
+
+
+@pytest.fixture
+def decoder() -> Decoder:
+    topics = load_topics("t.")
+    return Decoder(
+        chain=rules_for(CHAIN),
+        models=ModelSet(),
+        wrapped=frozenset(),
+        mode="full",
+        topics=topics,
+        partitions=12,
+        topic_ids={name: f"id of {name}" for name in topics.names},
+        build="abc",
+    )
+
+
+def record_of(
+    number: int = 7,
+    *,
+    topic: str = "t.blocks.work.normal",
+    partition: int = 0,
+    offset: int = 5,
+    headers: tuple[tuple[str, bytes | None], ...] = (),
+    **item: Any,
+) -> Record:
+    value = codec.encode_work_item(BlockWorkItem(**{"chain_id": CHAIN, "number": number, "job_id": 1} | item))
+    return Record(topic, partition, offset, codec.block_key(CHAIN, number), value, headers, 1_700_000_000_000)
