@@ -158,12 +158,12 @@ def _holders(
     """Return (token, token id, standard, holder, gained) of a sample of the holders in a sample of blocks."""
     rows = connection.execute(
         """
-        WITH some AS (
+        WITH touched AS (
             SELECT DISTINCT token_address, holder, standard,
                    CASE standard WHEN 'erc1155' THEN token_id END AS token_id
             FROM position_entries
             WHERE chain_id = %(chain)s AND block_number = ANY(%(blocks)s)
-        ), chosen AS (SELECT * FROM some ORDER BY md5(holder || token_address) LIMIT %(sample)s)
+        ), chosen AS (SELECT * FROM touched ORDER BY md5(holder || token_address) LIMIT %(sample)s)
         SELECT c.token_address, coalesce(c.token_id, 0), c.standard, c.holder, (
             SELECT coalesce(sum(CASE WHEN t.to_address = c.holder THEN t.amount ELSE 0 END
                      - CASE WHEN t.from_address = c.holder THEN t.amount ELSE 0 END), 0)
