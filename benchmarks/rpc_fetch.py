@@ -78,6 +78,7 @@ def parse_only(url: str, arguments: argparse.Namespace) -> float:
         kept.append(orjson.loads(body))
     spent = time.thread_time() - began
     gc.enable()
+    gc.unfreeze()
     return spent / (len(bodies) / 2 * arguments.batch) * 1000
 
 

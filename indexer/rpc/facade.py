@@ -135,8 +135,8 @@ class BlockFetcher(RpcClient):
         urls: Sequence[str],
         settings: RpcSettings | None = None,
         *,
-        max_blocks: int = 400,
-        max_bytes: int = 48 * MIB,
+        max_blocks: int = 300,
+        max_bytes: int = 32 * MIB,
         pool: PoolFactory | None = None,
     ) -> None:
         super().__init__(urls, settings, pool=pool)

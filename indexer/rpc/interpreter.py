@@ -1,4 +1,4 @@
-"""Python's own knobs that a process with a fetch thread turns (docs/adr/0004 has the numbers)."""
+"""Python's own knobs that a process with a fetch thread turns (docs/adr/lean-http.md has the numbers)."""
 
 from __future__ import annotations
 

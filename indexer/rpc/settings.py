@@ -45,7 +45,7 @@ class RpcSettings:
     fallback_confirmations: int = 64  # blocks below the head, where a node knows no `finalized` tag
 
     switch_interval_seconds: float | None = 0.001
-    """Python's thread switch interval in a process with a fetch thread (docs/adr/0004); None: leave it."""
+    """Python's thread switch interval in a process with a fetch thread (docs/adr/lean-http.md); None: leave it."""
     gc_threshold: int | None = 50_000
     """New containers until the garbage collector looks at them, in such a process; None: leave it."""
 

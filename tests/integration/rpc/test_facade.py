@@ -103,6 +103,19 @@ def test_the_interpreter_is_tuned_meanwhile_and_put_back() -> None:
     assert (sys.getswitchinterval(), gc.get_threshold()) == before
 
 
+def test_a_busy_main_thread_does_not_starve_the_fetching() -> None:
+    with FakeNode() as node, BlockFetcher([node.url]) as fetcher:
+        for first in range(0, 200, 20):
+            fetcher.submit(first, wanted(*range(first, first + 20)))
+        found: dict[Hashable, list[FetchResult]] = {}
+        deadline = time.monotonic() + 20
+        while len(found) < 10 and time.monotonic() < deadline:
+            sum(range(50_000))  # keeps the interpreter's lock about as long as verifying a block
+            found.update(fetcher.completed(0))
+
+    assert sum(isinstance(result, Fetched) for results in found.values() for result in results) == 200
+
+
 def test_an_error_nobody_thought_of_is_still_a_result() -> None:
     class BrokenPool(RpcPool):
         async def fetch_blocks(self, *_: object, **__: object) -> list[FetchResult]:

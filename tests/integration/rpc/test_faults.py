@@ -463,6 +463,25 @@ class TestCalls:
         ):
             client.call("eth_nonsense")
 
+    def test_a_node_that_is_not_so_far_is_no_failure(self) -> None:
+        with (
+            FakeNode(unfinalized_error=True) as node,
+            RpcClient([node.url], QUICK) as client,
+            pytest.raises(NotYetError),
+        ):
+            client.call("eth_getBlockByNumber", [hex(2000), True])
+
+    def test_damaged_answers_are_asked_for_again_a_few_times_and_no_more(self) -> None:
+        with (
+            FakeNode(mutate=lambda body: body[:5]) as node,
+            RpcClient([node.url], replace(QUICK, breaker_failures=1000)) as client,
+            pytest.raises(TransientError) as caught,
+        ):
+            client.call("eth_blockNumber")
+
+        assert caught.value.code == "RPC_MALFORMED"
+        assert 2 <= len(node.requests) <= 8
+
     def test_a_call_moves_on_to_a_node_that_answers(self) -> None:
         with (
             FakeNode(down=True) as dead,
