@@ -1,0 +1,35 @@
+# One image for every service, the command line and the development node: docker build -t evm-kafka-indexer .
+ARG PYTHON=3.11-slim-bookworm
+
+FROM python:${PYTHON} AS build
+WORKDIR /src
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+COPY pyproject.toml requirements.lock ./
+COPY tools/sublock.py tools/
+RUN python tools/sublock.py =hatchling > build.lock \
+    && python -m venv /build && /build/bin/pip install --require-hashes --requirement build.lock
+RUN python tools/sublock.py producer decoder persister devchain cli > image.lock \
+    && python -m venv /opt/indexer && /opt/indexer/bin/pip install --require-hashes --requirement image.lock
+COPY README.md ./
+COPY schemas schemas
+COPY indexer indexer
+COPY services services
+COPY devchain devchain
+RUN /build/bin/python -m hatchling build -t wheel -d dist \
+    && /opt/indexer/bin/pip install --no-deps --no-index dist/*.whl \
+    && /opt/indexer/bin/pip uninstall --yes pip setuptools
+
+FROM python:${PYTHON}
+RUN apt-get update && apt-get install --yes --no-install-recommends tini && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent indexer \
+    && install --directory --owner indexer --group indexer /var/cache/devchain
+COPY --from=build /opt/indexer /opt/indexer
+ARG BUILD=unknown
+LABEL org.opencontainers.image.title="evm-kafka-indexer" \
+      org.opencontainers.image.description="An EVM block indexer on Kafka: every block proven, decoded and stored once" \
+      org.opencontainers.image.revision="${BUILD}"
+ENV PATH=/opt/indexer/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 INDEXER_BUILD=${BUILD} LOG_FORMAT=json
+USER 10001:10001
+WORKDIR /var/cache/devchain
+ENTRYPOINT ["tini", "--"]
+CMD ["indexer", "--help"]
