@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 
 import click
 
@@ -52,7 +51,7 @@ def check(as_json: bool) -> None:
         if state.current:
             click.echo("the database is current")
     if not state.current:
-        sys.exit(1)
+        raise click.exceptions.Exit(1)
 
 
 @db.command("forget-offsets")

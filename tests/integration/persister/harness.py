@@ -60,7 +60,7 @@ class Persister:
     ) -> None:
         self.settings, self.topic_id = settings, topic_id
         self.connections = Connections(settings)
-        self.progress = Progress(GROUP, lambda topics: {topic: self.topic_id for topic in topics})
+        self.progress = Progress(GROUP, lambda topics: dict.fromkeys(topics, self.topic_id))
         self.faults = faults or {}
         self.committed: dict[TopicPartition, int] = {}
         to = Destination(settings.chain_id, GROUP, PARTITIONS, "blocks.dlq", lambda topic: self.topic_id)

@@ -272,7 +272,7 @@ def test_rule_4_a_restored_database_makes_us_leave(persister: Make, look: psycop
 
 def test_rule_4_offsets_that_retention_took_are_skipped_forward(persister: Make, look: psycopg.Connection) -> None:
     one = persister().own()
-    late = [each for each in one.handle(*[make(n) for n in range(1, 6)])][-1:]
+    late = one.handle(*[make(n) for n in range(1, 6)])[-1:]
 
     one.write_again(late)
 

@@ -297,6 +297,6 @@ def test_positions_alone_are_stored(persister: Make, look: psycopg.Connection) -
     one = persister().own()
     one.write(make(1))
 
-    one.sink.write([], {source: 9 for source in one.progress.owned})
+    one.sink.write([], dict.fromkeys(one.progress.owned, 9))
 
     assert rows(look, "SELECT next_offset FROM consumer_progress") == [(9,), (9,)]

@@ -1,0 +1,224 @@
+"""The DLQ indexer on a real PostgreSQL: each letter once, stored beats dead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+
+from indexer.codec import block_key, encode_block, encode_rollback, encode_work_item
+from indexer.deadletter import Origin, dead_letter_headers
+from indexer.errors import FatalError, PoisonError
+from indexer.inflight import Record, TopicPartition
+from indexer.records import BlockWorkItem, Reason, Rollback
+from indexer.settings import Settings
+from services.persister.connections import PartitionKeeper, RowConnections
+from services.persister.dlq_indexer import DeadRecord, LetterHandler, LetterWriter, subject_of
+from services.persister.progress import Progress
+from services.persister.sink import OffsetsSink
+from tests.integration.persister.harness import Persister, bits, rows
+from tests.support.blocks import CHAIN, BlockMaker
+
+pytestmark = pytest.mark.integration
+DLQ = TopicPartition("blocks.dlq", 0)
+make = BlockMaker()
+
+
+class Indexer:
+    """A DLQ indexer to which a test hands records."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.writer = LetterWriter(settings.chain_id, PartitionKeeper(settings))
+        self.handler = LetterHandler(settings.chain_id, lambda topic: "id-dlq")
+        progress = Progress("persister-dlq", lambda topics: dict.fromkeys(topics, "id-dlq"))
+        self.sink: OffsetsSink[DeadRecord] = OffsetsSink(
+            RowConnections(settings), progress, self.writer, lambda offsets: None
+        )
+        self.sink.assigned({DLQ})
+        self._next = 0
+
+    def index(self, *records: Record) -> None:
+        placed = [
+            Record(DLQ.topic, 0, self._next + i, r.key, r.value, r.headers, r.timestamp_ms)
+            for i, r in enumerate(records)
+        ]
+        self._next += len(placed)
+        self.handler.submit(placed)
+        self.sink.write(self.handler.completed(0), {DLQ: self._next})
+
+
+@pytest.fixture
+def indexer(settings: Settings) -> Iterator[Indexer]:
+    made = Indexer(settings)
+    yield made
+    made.sink.close()
+
+
+def letter(
+    value: bytes, *, offset: int = 5, replay: int = 0, key: bytes = b"43114:7", code: str = "BAD_ROOT"
+) -> Record:
+    record = Record("blocks.work.normal", 0, offset, key, value, (("x-dlq-replay-count", str(replay).encode()),))
+    headers = dead_letter_headers(
+        record,
+        PoisonError("root\x00 differs", code=code),
+        service="decoder",
+        stage="verify",
+        attempts=2,
+        origin=Origin("blocks.work.normal", "id-work", 0, offset),
+        first_failed_ms=1_700_000_000_000,
+        last_failed_ms=1_700_000_001_000,
+    )
+    return Record(DLQ.topic, 0, 0, key, value, tuple(headers))
+
+
+def item(number: int = 7, job_id: int | None = None, reason: Reason = Reason.BACKFILL) -> bytes:
+    return encode_work_item(BlockWorkItem(CHAIN, number, 0, None, job_id, reason))
+
+
+def test_a_letter_becomes_a_row_and_a_dead_bit(
+    indexer: Indexer, look: psycopg.Connection, job: Callable[..., int]
+) -> None:
+    mine, other = job(0), job(0)
+
+    indexer.index(letter(item(7, mine)))
+
+    [row] = rows(
+        look,
+        "SELECT chain_id, origin_topic, origin_topic_id, origin_offset, block_number, job_id, state, service, code,"
+        " message, attempts, record_value FROM dead_letters",
+    )
+    assert row == (
+        CHAIN, "blocks.work.normal", "id-work", 5, 7, mine, "open", "decoder", "BAD_ROOT", "root\ufffd differs", 2,
+        item(7, mine),
+    )  # fmt: skip
+    assert (bits(look, mine, "dead"), bits(look, other, "dead")) == ({7}, set())
+    assert rows(look, "SELECT status, code, attempts FROM block_processing") == [("dead", "BAD_ROOT", 2)]
+
+
+def test_a_letter_that_comes_twice_is_one_row(
+    indexer: Indexer, look: psycopg.Connection, job: Callable[..., int]
+) -> None:
+    mine = job(0)
+
+    indexer.index(letter(item(7, mine)), letter(item(7, mine)))
+    indexer.index(letter(item(7, mine)))
+
+    assert rows(look, "SELECT count(*) FROM dead_letters") == [(1,)]
+    assert rows(look, "SELECT attempts FROM block_processing") == [(2,)]
+
+
+def test_a_replayed_item_that_fails_again_is_a_new_letter(indexer: Indexer, look: psycopg.Connection) -> None:
+    indexer.index(letter(item()), letter(item(), replay=1))
+
+    assert rows(look, "SELECT replay_count FROM dead_letters ORDER BY 1") == [(0,), (1,)]
+
+
+def test_stored_beats_dead(
+    indexer: Indexer, persister: Callable[..., Persister], look: psycopg.Connection, job: Callable[..., int]
+) -> None:
+    mine = job(0)
+    persister().own().write(make(7))
+
+    indexer.index(letter(item(7, mine)))
+
+    assert (bits(look, mine), bits(look, mine, "dead")) == ({7}, set())
+    assert rows(look, "SELECT state FROM dead_letters") == [("resolved",)]
+    assert rows(look, "SELECT status FROM block_processing") == [("stored",)]
+
+
+def test_a_block_that_is_stored_later_resolves_its_letter(
+    indexer: Indexer, persister: Callable[..., Persister], look: psycopg.Connection, job: Callable[..., int]
+) -> None:
+    mine = job(0)
+    indexer.index(letter(item(7, mine)))
+
+    persister().own().write(make(7, job_id=mine))
+
+    assert (bits(look, mine), bits(look, mine, "dead")) == ({7}, set())
+    assert rows(look, "SELECT state FROM dead_letters") == [("resolved",)]
+    assert rows(look, "SELECT status FROM block_processing") == [("stored",)]
+
+
+def test_a_repair_that_failed_stays_open_although_the_block_is_stored(
+    indexer: Indexer, persister: Callable[..., Persister], look: psycopg.Connection, job: Callable[..., int]
+) -> None:
+    repairing = job(0, reason="repair")
+    persister().own().write(make(7))
+
+    indexer.index(letter(item(7, repairing, Reason.REPAIR)))
+
+    assert bits(look, repairing, "dead") == {7}
+    assert rows(look, "SELECT state FROM dead_letters") == [("open",)]
+
+
+def test_a_letter_whose_job_cannot_be_read_lets_every_job_end(
+    indexer: Indexer, look: psycopg.Connection, job: Callable[..., int]
+) -> None:
+    one, other = job(0), job(0, wanted=1)
+
+    indexer.index(letter(b"garbage"))
+
+    assert (bits(look, one, "dead"), bits(look, other, "dead")) == ({7}, set())
+    assert rows(look, "SELECT block_number, job_id FROM dead_letters") == [(7, None)]
+
+
+def test_a_letter_of_no_job_kills_no_jobs_block(
+    indexer: Indexer, look: psycopg.Connection, job: Callable[..., int]
+) -> None:
+    one = job(0)
+
+    indexer.index(letter(item(7, None)))
+
+    assert bits(look, one, "dead") == set()
+
+
+def test_another_chains_letter_is_kept_and_touches_nothing(
+    indexer: Indexer, look: psycopg.Connection, job: Callable[..., int]
+) -> None:
+    one = job(0)
+
+    indexer.index(letter(encode_work_item(BlockWorkItem(1, 7, job_id=one)), key=b"1:7"))
+
+    assert rows(look, "SELECT chain_id, block_number FROM dead_letters") == [(1, 7)]
+    assert bits(look, one, "dead") == set()
+    assert rows(look, "SELECT * FROM block_processing") == []
+
+
+def test_what_a_letter_is_about() -> None:
+    def about(value: bytes, key: bytes = b"") -> tuple[int, int | None]:
+        found = subject_of(Record("t", 0, 0, key, value), CHAIN)
+        return found.chain_id, found.number
+
+    assert about(item(9)) == (CHAIN, 9)
+    assert about(encode_block(make(8))) == (CHAIN, 8)
+    assert about(encode_rollback(Rollback(CHAIN, 5, 1))) == (CHAIN, None)
+    assert about(b"x", block_key(CHAIN, 3)) == (CHAIN, 3)
+    assert about(b"x", b"strange") == (CHAIN, None)
+    assert about(item(2**60)) == (CHAIN, None)
+
+
+def test_a_strangers_record_is_indexed(indexer: Indexer, look: psycopg.Connection) -> None:
+    indexer.index(Record(DLQ.topic, 0, 0, None, None, (("n\x00", None), ("x-dlq-first-failed-at", b"9" * 18))))
+
+    assert rows(look, "SELECT code, origin_topic, first_failed_at FROM dead_letters") == [
+        ("UNKNOWN", "blocks.dlq", None)
+    ]
+
+
+def test_a_letter_that_cannot_be_stored_ends_the_process(indexer: Indexer) -> None:
+    indexer.handler.submit([letter(item())])
+    [handled] = indexer.handler.completed(0)
+
+    with pytest.raises(FatalError):
+        indexer.writer.set_aside(handled, PoisonError("x"))
+
+
+def test_the_handler_forgets_partitions_that_left(indexer: Indexer) -> None:
+    indexer.handler.submit([letter(item())])
+    assert indexer.handler.room() == 63
+
+    indexer.handler.forget([DLQ])
+
+    assert (indexer.handler.completed(0), indexer.handler.room()) == ([], 64)
+    indexer.handler.close()
