@@ -58,7 +58,7 @@ def process_jobs(
 
     Ctrl-C stops the services in order; the jobs stay queued and go on where they were.
     """
-    with engine.connect(settings, "process") as connection:
+    with engine.connect(settings, "process", autocommit=True) as connection:
         known = {job.id: job.stored for job in jobs.all_jobs(connection, settings.chain_id, live_only=True, most=1000)}
     if not known and not keep_running:
         click.echo("no jobs under way: `indexer batch queue blocks FIRST LAST` makes one", err=as_json)
@@ -69,7 +69,7 @@ def process_jobs(
         supervisor.start(counts)
         finished = _watch(settings, supervisor, set(known), monitoring, keep_running, as_json)
         seconds = time.monotonic() - started
-        with engine.connect(settings, "process") as connection:
+        with engine.connect(settings, "process", autocommit=True) as connection:
             built = len(indexes.build_due_indexes(connection))
             report = _report(connection, settings, finished, known, seconds, supervisor, built)
     finally:
@@ -98,7 +98,7 @@ def _watch(
         while True:
             supervisor.check()
             try:
-                connection = connection or engine.connect(settings, "process")
+                connection = connection or engine.connect(settings, "process", autocommit=True)
                 found = _look(connection, settings, ids)
             except (OutageError, psycopg.OperationalError):
                 connection = None  # the services wait for the database too
