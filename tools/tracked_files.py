@@ -42,7 +42,7 @@ RULES = (
     Rule("host", re.compile(_HOSTS), "the host of a package registry"),
     Rule(
         "path",
-        re.compile(r"(?<![\w.}])/(?:root|work)(?:/|\b(?![-\w]))|(?<![\w.}])/(?:home|Users)/\w"),
+        re.compile(r"(?<![\w.}/])/(?:root|work)(?:/|\b(?![-\w]))|(?<![\w.}/])/(?:home|Users)/\w"),
         "the path of a machine",
     ),
     Rule(
