@@ -175,20 +175,20 @@ class Endpoint:
         return part
 
     async def _request(self, calls: list[Call], rank: Rank, limit: int) -> _Part:
+        # The rate comes before the place: bulk calls that wait for tokens must not keep the head out.
+        while wait := self._rate.take(len(calls), self._clocks.monotonic(), urgent=rank is Rank.URGENT):
+            await asyncio.sleep(min(wait, _LONGEST_NAP_SECONDS))
         await self._slots.take(rank)
         try:
-            refusal = await self._admission(len(calls), rank)
+            refusal = await self._admission()
             if refusal is not None:
                 return [refusal] * len(calls), 0, 0.0
             return await self._exchange(calls, limit)
         finally:
             self._slots.give_back()
 
-    async def _admission(self, count: int, rank: Rank) -> Failure | None:
-        """Wait for the rate; refuse when the node asked for a pause meanwhile, or the breaker opened."""
-        urgent = rank is Rank.URGENT
-        while wait := self._rate.take(count, self._clocks.monotonic(), urgent=urgent):
-            await asyncio.sleep(min(wait, _LONGEST_NAP_SECONDS))
+    async def _admission(self) -> Failure | None:
+        """Leave the gap that the node needs; refuse when it asked for a pause meanwhile, or the breaker opened."""
         if gap := self._aimd.gap(self.health.latency_seconds):
             await asyncio.sleep(gap)
         now = self._clocks.monotonic()

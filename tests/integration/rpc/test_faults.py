@@ -15,7 +15,7 @@ from aiohttp import web
 from indexer.errors import FatalError, IndexerError, NotYetError, OutageError, PoisonError, TransientError
 from indexer.rpc.answers import Call
 from indexer.rpc.attempt import FetchResult
-from indexer.rpc.facade import RpcClient
+from indexer.rpc.facade import BlockFetcher, RpcClient
 from indexer.rpc.fetch import Fetched, Wanted
 from indexer.rpc.settings import RpcSettings
 from tests.support.fake_node import FakeNode, block_hash
@@ -238,6 +238,20 @@ class TestPaceAndPauses:
 
         assert kinds(results) == {"Fetched": 60}
         assert time.monotonic() - began > (60 - 40) / 40
+
+    def test_the_head_does_not_wait_behind_bulk_calls_that_wait_for_their_rate(self) -> None:
+        settings = replace(QUICK, max_rps=20.0, head_reserve=0.1, max_concurrency=1, batch_size=50)
+        with FakeNode() as node, BlockFetcher([node.url], settings, max_blocks=1000) as fetcher:
+            for first in range(0, 400, 50):
+                fetcher.submit(first, [Wanted(number) for number in range(first, first + 50)])
+            deadline = time.monotonic() + 5
+            while not fetcher.snapshot().endpoints[0].methods and time.monotonic() < deadline:
+                fetcher.completed(0.01)
+            began = time.monotonic()
+            head = fetcher.call("eth_blockNumber", urgent=True)
+
+        assert head == hex(1000)
+        assert time.monotonic() - began < 1.0
 
     def test_a_changed_share_acts_on_those_who_wait(self) -> None:
         with FakeNode() as node, RpcClient([node.url], replace(QUICK, max_rps=1000.0)) as client:
