@@ -247,7 +247,7 @@ def test_the_position_is_right_inside_a_revoke(world: World) -> None:
     world.produce(0, b"a", b"b")
     listener = Heard()
     source = joined(world, listener)
-    first = []
+    first: list[Record] = []
     while not first:
         first = list(source.poll(1, 0.1))
     seen: list[int | None] = []

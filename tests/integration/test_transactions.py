@@ -49,9 +49,10 @@ class World:
         self.sent: list[bytes] = []
 
     def send(self, count: int) -> None:
-        for number in range(len(self.sent), len(self.sent) + count):
-            self.kafka.produce(self.source, number % 4, b"%d" % number)
-            self.sent.append(b"%d" % number)
+        new = [b"%d" % number for number in range(len(self.sent), len(self.sent) + count)]
+        for partition in range(4):
+            self.kafka.produce(self.source, partition, *(value for value in new if int(value) % 4 == partition))
+        self.sent += new
 
     def arrived(self) -> list[bytes]:
         return self.kafka.values(self.target, 4)

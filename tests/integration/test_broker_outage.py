@@ -1,0 +1,57 @@
+"""The broker dies in the middle of work and comes back: the process stays, nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from indexer import stack
+from tests.integration.test_transactions import World
+from tests.support.copier import copier
+from tests.support.kafka_topics import until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.RunningStack]:
+    running = stack.start(tmp_path_factory.mktemp("stack"), brokers=1, die_with_parent=True)
+    yield running
+    running.stop(graceful=False)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(
+    own_stack: stack.RunningStack, topic_prefix: str, tmp_path: Path, protocol: str
+) -> None:
+    world = World(own_stack.bootstrap_servers, topic_prefix, tmp_path, protocol)
+    world.send(4000)
+    pipeline = copier(world.settings)
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            pipeline.run(stop.is_set)
+        except BaseException as error:
+            failures.append(error)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        until(lambda: pipeline.progress.written > 50, "work is under way")
+        own_stack.kill_broker(0)
+        assert pipeline.progress.written < 4000
+        until(lambda: pipeline.progress.outage or not pipeline.progress.assigned or failures, "it is noticed", 60)
+        own_stack.start_broker(0)
+        world.send(200)
+        until(lambda: failures or world.all_arrived(), "all records arrive", 90)
+    finally:
+        stop.set()
+        worker.join(60)
+
+    assert failures == []
+    world.assert_exactly_once_in_order()
