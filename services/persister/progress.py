@@ -59,7 +59,7 @@ class Progress:
             "ids": [ids.get(source.topic, "") for source in chosen],
             "now_ms": now_ms,
         }
-        for pid, name in connection.execute(_END_RECORDED, parameters).fetchall():
+        for pid, name, _ in connection.execute(_END_RECORDED, parameters).fetchall():
             log.warning("ended the back-end %d of a predecessor (%s)", pid, name)
         connection.commit()
         with _Clearing(connection.info.backend_pid, clear):
@@ -144,7 +144,7 @@ class Progress:
 def end_blockers(connection: Connection, pid: int, application_prefix: str) -> None:
     """End what blocks back-end `pid`, if it is one of our own service's (PROTOCOL 3)."""
     rows = connection.execute(_END_BLOCKERS, {"pid": pid, "prefix": application_prefix}).fetchall()
-    for blocker, name in rows:
+    for blocker, name, _ in rows:
         log.warning("ended the back-end %d (%s), which held locks of a partition that is ours now", blocker, name)
 
 
@@ -185,13 +185,16 @@ _CHOSEN_EPOCH = "unnest(%(topics)s::text[], %(partitions)s::int[], %(epochs)s::b
 _SAME = "p.consumer_group = %(group)s AND p.topic = x.topic AND p.partition = x.partition"
 _MY_START = "(SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())"
 
+# Who is to be ended is chosen first and for good (MATERIALIZED, and the end in the select list): in a WHERE clause the
+# planner may ask pg_terminate_backend before any other condition, and so end everybody's connections.
 _END_RECORDED = f"""
-    SELECT a.pid, a.application_name FROM (
+    WITH chosen AS MATERIALIZED (
         SELECT DISTINCT a.pid, a.application_name
         FROM {_CHOSEN} JOIN consumer_progress p ON {_SAME}
         JOIN pg_stat_activity a ON a.pid = p.backend_pid AND a.backend_start = p.backend_start
         WHERE a.pid <> pg_backend_pid()
-    ) AS a WHERE pg_terminate_backend(a.pid)
+    )
+    SELECT pid, application_name, pg_terminate_backend(pid) FROM chosen
 """  # noqa: S608  # constants only
 
 _TAKE_OVER = f"""
@@ -229,8 +232,9 @@ _LOOK = f"""
 """  # noqa: S608
 
 _END_BLOCKERS = """
-    SELECT a.pid, a.application_name FROM (
+    WITH chosen AS MATERIALIZED (
         SELECT pid, application_name FROM pg_stat_activity
         WHERE pid = ANY(pg_blocking_pids(%(pid)s)) AND starts_with(application_name, %(prefix)s)
-    ) AS a WHERE pg_terminate_backend(a.pid)
+    )
+    SELECT pid, application_name, pg_terminate_backend(pid) FROM chosen
 """

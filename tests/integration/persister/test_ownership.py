@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -13,6 +14,7 @@ from indexer.errors import FatalError, OutageError, TransientError
 from indexer.pipeline import OwnershipLost
 from indexer.settings import Settings
 from indexer.storage.engine import Connection
+from services.persister.progress import end_blockers
 from tests.integration.persister.harness import GROUP, TOPIC, Persister, heights, rows, source, state
 from tests.support.blocks import BlockMaker
 
@@ -109,7 +111,7 @@ def test_rule_3_what_blocks_us_under_our_own_name_is_ended(
     persister().own()
     freeze_inside_copy(settings, f"{settings.topic_prefix}indexer-persister-7")
 
-    persister().own().write(make(1))
+    Persister(replace(settings, lock_timeout_seconds=10.0)).own().write(make(1))
 
     assert heights(look) == [1]
 
@@ -119,11 +121,22 @@ def test_rule_3_what_blocks_us_under_a_foreign_name_is_left_alone(
 ) -> None:
     persister().own()
     stranger = freeze_inside_copy(settings, "pgadmin")
+    patient = replace(settings, lock_timeout_seconds=2.0)  # the look for blockers comes before the time-out
 
     with pytest.raises(TransientError):
-        persister().own()
+        Persister(patient).own()
 
     assert rows(look, "SELECT count(*) FROM pg_stat_activity WHERE pid = %s", stranger.info.backend_pid) == [(1,)]
+
+
+def test_rule_3_nobody_but_the_chosen_is_ended(persister: Make, look: psycopg.Connection, settings: Settings) -> None:
+    with psycopg.connect(settings.database_url) as waiter:
+        pid = waiter.info.backend_pid
+
+        end_blockers(look, pid, f"{settings.topic_prefix}indexer-persister-")
+
+        assert waiter.execute("SELECT 1").fetchone() == (1,)
+        assert look.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_rule_3_another_process_with_the_recorded_pid_is_left_alone(
