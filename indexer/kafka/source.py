@@ -344,6 +344,9 @@ class KafkaSource:
         return {TopicPartition(p.topic, p.partition) for p in partitions} & set(self._next)
 
     def _give_up(self, sources: set[TopicPartition]) -> None:
+        paused = [KafkaPartition(*source) for source in sources if self._stays_paused(source)]
+        if paused:  # or the client keeps them paused when they come back
+            self._consumer.resume(paused)
         self._shelves.drop(sources)
         self._untaken -= sources
         for source in sources:

@@ -196,6 +196,28 @@ def test_a_second_member_gets_half_and_a_member_that_closes_gives_it_back(world:
     assert first.owned == set()
 
 
+def test_a_partition_that_left_while_it_was_paused_flows_again_when_it_comes_back(world: OnKafka) -> None:
+    sent = [[b"%d-%d" % (partition, n) for n in range(400)] for partition in range(2)]
+    low = world.topic + "-low"
+    world.kafka.create(low)
+    first, second = Heard(), Heard()
+    one, two = world.source({world.topic: 8, low: 2}), world.source({world.topic: 8, low: 2})
+    one.subscribe(first)
+    poll_until(one, lambda: len(first.owned) == 4)
+    for partition in range(2):
+        world.produce(partition, *sent[partition])
+    poll_until(one, lambda: one._full)
+    two.subscribe(second)
+    poll_until(one, lambda: (two.poll(0, 0.02), second.owned)[1], 30)
+    world._sources.remove(two)
+    two.close()
+    poll_until(one, lambda: len(first.owned) == 4, 30)
+
+    found = polled(one, 800)
+
+    assert sorted(values(found)) == sorted(sent[0] + sent[1])
+
+
 def test_the_configuration_of_kip_848_has_none_of_the_classic_settings() -> None:
     made = config.consumer(Settings(kafka_bootstrap_servers="x:1", group_protocol="consumer"), "g", "range")
 
