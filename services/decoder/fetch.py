@@ -19,8 +19,8 @@ from indexer.outputs import Output
 from indexer.pipeline import Handled
 from indexer.records import Reason
 from indexer.rpc.fetch import Fetched, Wanted
+from indexer.tally import Stopwatch, Tally
 from services.decoder.handler import Decoder, Refusal, Task
-from services.decoder.tally import Stopwatch, Tally
 
 Outputs = Sequence[Output]
 

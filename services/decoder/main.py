@@ -22,6 +22,7 @@ from indexer.kafka.slots import Slot
 from indexer.kafka.source import KafkaSource
 from indexer.kafka.transactions import KafkaTransactionSink
 from indexer.pipeline import Pace, Pipeline
+from indexer.report import Reporter
 from indexer.rpc.facade import BlockFetcher
 from indexer.rpc.settings import RpcSettings
 from indexer.settings import Settings
@@ -29,7 +30,6 @@ from indexer.topics import DECODED, DLQ, EVENTS, RETRY, WORK, load_topics
 from services.decoder.attempts import due_ms
 from services.decoder.fetch import BlockHandler, Outputs
 from services.decoder.handler import SERVICE, Decoder
-from services.decoder.report import Reporter
 from services.decoder.share import RateShare
 
 log = logging.getLogger(SERVICE)
@@ -53,7 +53,9 @@ def main(settings: Settings, stop: Callable[[], bool]) -> None:
     )
     pipeline = loop(settings, handler, slot.name)
     events = EventPublisher(settings)
-    reporter = Reporter(handler, pipeline.progress, events.publish, instance=slot.name, chain_id=settings.chain_id)
+    reporter = Reporter(
+        SERVICE, handler, pipeline.progress, events.publish, instance=slot.name, chain_id=settings.chain_id
+    )
     share = RateShare(fetcher.set_share, core.partitions * len(_WEIGHTS))
     if settings.metrics_port:
         from services.decoder.metrics import serve

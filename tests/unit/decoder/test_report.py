@@ -7,10 +7,10 @@ import pytest
 from indexer import codec
 from indexer.pipeline import Progress
 from indexer.records import Outcome
+from indexer.report import Reporter
+from indexer.tally import Stopwatch, Tally
 from services.decoder.metrics import DecoderCollector
-from services.decoder.report import Reporter
 from services.decoder.share import RateShare
-from services.decoder.tally import Stopwatch, Tally
 
 
 class Handler:
@@ -24,6 +24,7 @@ class World:
         self.handler, self.progress, self.now, self.cpu = Handler(), Progress(), 0.0, 0.0
         self.published: list[Outcome] = []
         self.reporter = Reporter(
+            "decoder",
             self.handler,
             self.progress,
             self.published.append,

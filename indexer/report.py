@@ -1,4 +1,4 @@
-"""What a decoder tells about itself: outcome records once a second, a summary when it ends."""
+"""What a service tells about itself: outcome records once a second, a summary when it ends."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Protocol
 
 from indexer.pipeline import Progress
 from indexer.records import Outcome
-from services.decoder.tally import Tally
+from indexer.tally import Tally
 
-log = logging.getLogger("decoder")
+log = logging.getLogger(__name__)
 
 _SECONDS = 1.0
 
@@ -25,6 +25,7 @@ class Reporter:
 
     def __init__(
         self,
+        service: str,
         handler: Tallied,
         progress: Progress,
         publish: Callable[[Outcome], None],
@@ -34,7 +35,7 @@ class Reporter:
         clock: Callable[[], float] = time.monotonic,
         cpu: Callable[[], float] = time.process_time,
     ) -> None:
-        self._handler, self._progress, self._publish = handler, progress, publish
+        self._service, self._handler, self._progress, self._publish = service, handler, progress, publish
         self._instance, self._chain_id = instance, chain_id
         self._clock, self._cpu = clock, cpu
         self._due = clock() + _SECONDS
@@ -55,7 +56,7 @@ class Reporter:
         self._seen = spent
         self._total.add(tally)
         if tally.blocks or tally.failures:
-            self._publish(tally.outcome("decoder", self._instance, self._chain_id, int(time.time() * 1000)))
+            self._publish(tally.outcome(self._service, self._instance, self._chain_id, int(time.time() * 1000)))
 
     def close(self) -> None:
         self.publish()
