@@ -19,4 +19,4 @@ class Output:
     def size(self) -> int:
         """Bytes of the record as Kafka's limits count it, a little too many rather than too few."""
         headers = sum(len(name) + len(value or b"") + 10 for name, value in self.headers)
-        return len(self.value or b"") + len(self.key or b"") + headers + 70
+        return len(self.value or b"") + len(self.key or b"") + headers + 100

@@ -185,7 +185,10 @@ class KafkaSource:
         if source not in self._next:
             return
         at = self._shelves.end(source) or self._next[source]
-        low, _ = self._consumer.get_watermark_offsets(KafkaPartition(*source), timeout=5, cached=False)
+        try:
+            low, _ = self._consumer.get_watermark_offsets(KafkaPartition(*source), timeout=5, cached=False)
+        except KafkaException as error:
+            raise OutageError(f"looking for the oldest record: {error.args[0].str()}", code="KAFKA_DOWN") from error
         log.warning("%s[%d]: offset %s is gone, going on at the oldest record, %d", *source, at, low)
         if at is not None and at > low:  # offsets come again that are under way
             self._heard().lost({source})

@@ -14,6 +14,7 @@ from confluent_kafka import Producer
 
 from indexer.errors import FatalError
 from indexer.kafka import config
+from indexer.outputs import Output
 from indexer.pipeline import Pipeline
 from indexer.settings import Settings
 from tests.support.copier import copier
@@ -243,3 +244,18 @@ def test_a_record_that_kafka_refuses_for_its_size_ends_the_process_instead_of_a_
         step_until(pipeline, lambda: False)
 
     assert world.arrived() == []
+
+
+def test_a_record_of_the_largest_size_passes(world: World) -> None:
+    for topic in (world.source, world.target):
+        world.kafka.limit_records(topic, config.RECORD_LIMIT)
+    value = os.urandom(config.RECORD_LIMIT - 101)
+    assert Output(world.target, 0, b"k", value).size == config.RECORD_LIMIT
+    world.kafka.produce(world.source, 0, value)
+    pipeline = copier(world.settings)
+    pipeline._source.subscribe(pipeline)
+
+    step_until(pipeline, lambda: pipeline.progress.written == 1)
+
+    assert world.arrived() == [value]
+    pipeline.run(lambda: True)
