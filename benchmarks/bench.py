@@ -37,7 +37,7 @@ def main() -> int:
         here.indexer_json("batch", "queue", "blocks", "1", str(options.blocks), "--window", str(options.window))
         before = _cpu(here)
         started = time.monotonic()
-        report, peaks = _process(here, options)
+        report, peaks, spent = _process(here, options)
         seconds = time.monotonic() - started
         result = {
             "blocks": options.blocks,
@@ -49,7 +49,7 @@ def main() -> int:
             "dead": report["dead"],
             "indexes_built": report["indexes_built"],
             "peak_rss_mib": peaks,
-            "cpu_ms_per_block": _difference(before, _cpu(here), peaks, options.blocks),
+            "cpu_ms_per_block": _per_block(before, _cpu(here) | spent, options.blocks),
             "stages_ms_per_block": _stages(here),
         }
         wrong = here.indexer("verify", "--sample", "20", check=False).returncode if options.verify else 0
@@ -73,23 +73,28 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _process(here: Environment, options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, float]]:
-    """Run `batch process` to its end; return its report and the peak memory of each process in MiB."""
+def _process(
+    here: Environment, options: argparse.Namespace
+) -> tuple[dict[str, Any], dict[str, float], dict[str, float]]:
+    """Run `batch process` to its end; return its report, and of each process the peak memory in MiB and CPU seconds."""
     command = [sys.executable, "-m", "indexer.cli", "batch", "process", "--json"]
     command += ["--workers", str(options.workers), "--persisters", str(options.persisters)]
     running = subprocess.Popen(command, env=here.environ, cwd=ROOT, text=True, stdout=subprocess.PIPE)
     peaks: dict[str, float] = defaultdict(float)
+    spent: dict[str, float] = {}
     while running.poll() is None:
         for process in [psutil.Process(running.pid), *psutil.Process(running.pid).children()]:
             try:
-                peaks[_name(process)] = max(peaks[_name(process)], _peak_mib(process))
+                name, times = _name(process), process.cpu_times()
+                peaks[name] = max(peaks[name], _peak_mib(process))
+                spent[name] = times.user + times.system
             except (psutil.Error, OSError):
                 continue  # it ended while we looked
         time.sleep(0.2)
     assert running.stdout is not None
     if running.returncode not in (0, 1):
         raise SystemExit(running.returncode)
-    return json.loads(running.stdout.read()), dict(peaks)
+    return json.loads(running.stdout.read()), dict(peaks), spent
 
 
 def _name(process: psutil.Process) -> str:
@@ -125,9 +130,7 @@ def _cpu(here: Environment) -> dict[str, float]:
     return found
 
 
-def _difference(
-    before: dict[str, float], after: dict[str, float], peaks: dict[str, float], blocks: int
-) -> dict[str, float]:
+def _per_block(before: dict[str, float], after: dict[str, float], blocks: int) -> dict[str, float]:
     return {name: round((after[name] - before.get(name, 0.0)) * 1000 / blocks, 2) for name in sorted(after)}
 
 
