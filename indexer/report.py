@@ -32,12 +32,13 @@ class Reporter:
         *,
         instance: str,
         chain_id: int,
+        write_stage: str = "commit",  # what the time in the sink's write is called
         clock: Callable[[], float] = time.monotonic,
         cpu: Callable[[], float] = time.process_time,
     ) -> None:
         self._service, self._handler, self._progress, self._publish = service, handler, progress, publish
         self._instance, self._chain_id = instance, chain_id
-        self._clock, self._cpu = clock, cpu
+        self._write_stage, self._clock, self._cpu = write_stage, clock, cpu
         self._due = clock() + _SECONDS
         self._seen: dict[str, float] = {}
         self._total = Tally()
@@ -50,7 +51,7 @@ class Reporter:
     def publish(self) -> None:
         tally, self._handler.tally = self._handler.tally, Tally()
         waited = self._progress.seconds_waited
-        spent = {"commit": waited["write"], "input": waited["input"], "cpu": self._cpu()}
+        spent = {self._write_stage: waited["write"], "input": waited["input"], "cpu": self._cpu()}
         for stage, seconds in spent.items():
             tally.seconds[stage] += seconds - self._seen.get(stage, 0.0)
         self._seen = spent

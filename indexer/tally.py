@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -49,6 +50,16 @@ class Tally:
             failures=dict(self.failures),
             seconds={stage: round(spent, 6) for stage, spent in self.seconds.items()},
         )
+
+
+@dataclass(slots=True)
+class Work:
+    """What handler, sink and reporter of a loop share: the tally of the present second."""
+
+    tally: Tally = field(default_factory=Tally)
+
+    def stopwatch(self, clock: Callable[[], float] = time.perf_counter) -> Stopwatch:
+        return Stopwatch(clock, self.tally.seconds)
 
 
 class Stopwatch:

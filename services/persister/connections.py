@@ -43,6 +43,14 @@ class PartitionKeeper:
         self._settings = settings
         self._known: list[tuple[int, int]] = []
 
+    def forget(self) -> None:
+        """Look again which leaves there are."""
+        self._known = []
+
+    def leaf_of(self, first: int, last: int) -> int | None:
+        """Return where the leaf that holds both heights begins, None when two hold them."""
+        return next((start for start, end in self._known if start <= first and last < end), None)
+
     def __call__(self, numbers: set[int]) -> None:
         """Make the partitions of these heights; raises OutageError or TransientError."""
         unknown = {n for n in numbers if not any(start <= n < end for start, end in self._known)}

@@ -21,6 +21,7 @@ from indexer.pipeline import Handled
 from indexer.records import DecodedBlock, Reason, Rollback
 from indexer.storage.engine import Connection
 from services.persister.coverage import EVERY_JOB, bits_of
+from services.persister.store import Partitions
 
 _HIGHEST = 1 << 48  # a number above is not a height
 _ROOM = 64
@@ -104,12 +105,15 @@ class LetterHandler:
 class LetterWriter:
     """The sink's Writer for the dead-letter topic."""
 
-    def __init__(self, chain_id: int, make_partitions: Callable[[set[int]], None]) -> None:
-        self._chain_id, self._make_partitions = chain_id, make_partitions
+    def __init__(self, chain_id: int, partitions: Partitions) -> None:
+        self._chain_id, self._partitions = chain_id, partitions
+
+    def connected(self) -> None:
+        self._partitions.forget()
 
     def prepare(self, handled: Sequence[Handled[DeadRecord]]) -> None:
         subjects = [each.result.subject for each in handled]
-        self._make_partitions({s.number for s in subjects if s.number is not None and s.chain_id == self._chain_id})
+        self._partitions({s.number for s in subjects if s.number is not None and s.chain_id == self._chain_id})
 
     def set_aside(self, handled: Handled[DeadRecord], error: PoisonError) -> Handled[DeadRecord]:
         raise FatalError(f"a letter cannot be stored, and has nowhere else to go: {error}", code="LETTER_REFUSED")

@@ -10,6 +10,7 @@ from indexer.errors import PoisonError
 from indexer.inflight import Record, TopicPartition
 from indexer.pipeline import Handled
 from indexer.records import DecodedBlock, Rollback
+from indexer.tally import Work
 from indexer.topics import partition_of
 
 _MOST_PENDING = 128
@@ -46,16 +47,19 @@ def read(record: Record, chain_id: int, partitions: int) -> DecodedBlock | Rollb
 class BlockHandler:
     """The pipeline's Handler: decodes when asked for results, so that records wait as bytes."""
 
-    def __init__(self, chain_id: int, partitions: int) -> None:
-        self._chain_id, self._partitions = chain_id, partitions
+    def __init__(self, chain_id: int, partitions: int, work: Work | None = None) -> None:
+        self._chain_id, self._partitions, self._work = chain_id, partitions, work or Work()
         self._pending: list[Record] = []
 
     def submit(self, records: Sequence[Record]) -> None:
         self._pending += records
 
     def completed(self, timeout: float) -> list[Handled[Item]]:
+        if not self._pending:
+            return []
+        lap = self._work.stopwatch()
         pending, self._pending = self._pending, []
-        return [
+        handled = [
             Handled(
                 record.source,
                 record.offset,
@@ -64,6 +68,8 @@ class BlockHandler:
             )
             for record in pending
         ]
+        lap("decode")
+        return handled
 
     def room(self) -> int:
         return _MOST_PENDING - len(self._pending)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from indexer import service
+from indexer.errors import PoisonError
 from indexer.faults import hook
 from indexer.kafka import config
 from indexer.kafka.admin import KafkaAdmin
+from indexer.kafka.events import EventPublisher
 from indexer.kafka.source import KafkaSource
-from indexer.pipeline import Pace, Pipeline
+from indexer.pipeline import Handled, Offsets, Pace, Pipeline
+from indexer.records import DecodedBlock
+from indexer.report import Reporter
 from indexer.settings import Settings
 from indexer.storage import engine
-from indexer.topics import DECODED, DLQ, load_topics
+from indexer.tally import Tally, Work
+from indexer.topics import DECODED, DLQ, EVENTS, load_topics
 from services.persister.companions import Companions, IndexBuilder
 from services.persister.connections import SERVICE, PartitionKeeper, RowConnections
 from services.persister.dlq_indexer import DeadRecord, LetterHandler, LetterWriter
@@ -32,24 +38,44 @@ _MIB = 1024 * 1024
 def main(settings: Settings, stop: Callable[[], bool]) -> None:
     settings.require("kafka_bootstrap_servers", "database_url")
     admin = KafkaAdmin(settings)
-    checked = admin.check(load_topics(settings.topic_prefix), DECODED, DLQ)
+    checked = admin.check(load_topics(settings.topic_prefix), DECODED, DLQ, EVENTS)
     RowConnections(settings).open().close()  # a wrong database is told before the group is joined
     companions = Companions(stop)
     companions.start("dlq-indexer", lambda ended: letters(settings, admin, checked.ids).run(ended))
     companions.every(1.0, "outbox", _relay(settings).run_once)
     companions.every(3.0, "indexes", IndexBuilder(lambda: engine.connect(settings, SERVICE, autocommit=True)))
-    pipeline = blocks(settings, admin, checked.ids, checked.partitions)
+    work = Work()
+    pipeline = blocks(settings, admin, checked.ids, checked.partitions, work)
+    events = EventPublisher(settings)
+    reporter = Reporter(
+        SERVICE,
+        work,
+        pipeline.progress,
+        events.publish,
+        instance=settings.slot or f"{socket.gethostname()}:{os.getpid()}",
+        chain_id=settings.chain_id,
+        write_stage="write",
+    )
     if settings.metrics_port:
         from services.persister.metrics import serve
 
         serve(settings.metrics_port, pipeline.progress)
+
+    def between_turns() -> bool:
+        reporter.tick()
+        return companions.stop()
+
     try:
-        pipeline.run(companions.stop)
+        pipeline.run(between_turns)
     finally:
+        reporter.close()
+        events.close()
         companions.end()
 
 
-def blocks(settings: Settings, admin: KafkaAdmin, ids: Mapping[str, str], partitions: int) -> Pipeline[Item]:
+def blocks(
+    settings: Settings, admin: KafkaAdmin, ids: Mapping[str, str], partitions: int, work: Work
+) -> Pipeline[Item]:
     """Return the loop over `blocks.decoded`."""
     topics = load_topics(settings.topic_prefix)
     group = settings.topic_prefix + _GROUP
@@ -57,12 +83,18 @@ def blocks(settings: Settings, admin: KafkaAdmin, ids: Mapping[str, str], partit
     to = Destination(
         settings.chain_id, group, partitions, topics.dlq, ids.__getitem__, os.environ.get("INDEXER_BUILD", "")
     )
+
+    def committed(handled: Sequence[Handled[Item]], offsets: Offsets) -> None:
+        tell(work.tally, handled)
+        source.commit_for_lag_tools(offsets)
+
     sink = OffsetsSink(
         RowConnections(settings),
         Progress(group, admin.topic_ids),
-        BlockWriter(to, PartitionKeeper(settings), fault=hook),
-        source.commit_for_lag_tools,
+        BlockWriter(to, PartitionKeeper(settings), fault=hook, work=work),
+        committed,
         fault=hook,
+        work=work,
     )
     pace = Pace(
         seconds=settings.persist_seconds,
@@ -71,7 +103,17 @@ def blocks(settings: Settings, admin: KafkaAdmin, ids: Mapping[str, str], partit
         under_way=2 * settings.persist_blocks,
         held_bytes=2 * settings.persist_mib * _MIB,
     )
-    return Pipeline(source, BlockHandler(settings.chain_id, partitions), sink, time.monotonic, pace)
+    return Pipeline(source, BlockHandler(settings.chain_id, partitions, work), sink, time.monotonic, pace)
+
+
+def tell(tally: Tally, handled: Sequence[Handled[Item]]) -> None:
+    """Count what was committed."""
+    for each in handled:
+        value = each.result.value
+        if isinstance(value, DecodedBlock):
+            tally.block(value.header.number, each.size, value.job_id)
+        elif isinstance(value, PoisonError):
+            tally.failures[value.code] += 1
 
 
 def letters(settings: Settings, admin: KafkaAdmin, ids: Mapping[str, str]) -> Pipeline[DeadRecord]:
@@ -84,7 +126,7 @@ def letters(settings: Settings, admin: KafkaAdmin, ids: Mapping[str, str]) -> Pi
         RowConnections(settings),
         Progress(group, admin.topic_ids),
         LetterWriter(settings.chain_id, PartitionKeeper(settings)),
-        source.commit_for_lag_tools,
+        lambda _, offsets: source.commit_for_lag_tools(offsets),
     )
     pace = Pace(seconds=0.2, results=100, bytes=4 * _MIB, under_way=200, held_bytes=4 * _MIB)
     return Pipeline(source, LetterHandler(settings.chain_id, ids.__getitem__), sink, time.monotonic, pace)

@@ -21,6 +21,7 @@ from indexer.inflight import TopicPartition
 from indexer.pipeline import Handled, Offsets, OwnershipLost
 from indexer.storage.engine import Connection
 from indexer.storage.failures import Failure, failure_of, translated
+from indexer.tally import Work
 from services.persister.progress import Found, Progress
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,9 @@ class RefusedError(PoisonError):
 
 class Writer(Protocol[Result]):
     """What is written for the results; in a transaction that the sink begins and commits."""
+
+    def connected(self) -> None:
+        """A new connection: the database may be a restored one, so that nothing known of it holds."""
 
     def prepare(self, handled: Sequence[Handled[Result]]) -> None:
         """Do what must not happen inside the transaction."""
@@ -67,10 +71,12 @@ class OffsetsSink(Generic[Result]):
         connections: Connections,
         progress: Progress,
         writer: Writer[Result],
-        committed: Callable[[Offsets], None],
+        committed: Callable[[Sequence[Handled[Result]], Offsets], None],
         now: Callable[[], float] = time.time,
         fault: Callable[[str], None] = lambda place: None,
+        work: Work | None = None,
     ) -> None:
+        self._work = work or Work()
         self._connections, self._progress, self._writer = connections, progress, writer
         self._committed, self._now, self._fault = committed, now, fault
         self._connection: Connection | None = None
@@ -110,7 +116,9 @@ class OffsetsSink(Generic[Result]):
         ends = {source: end for source, end in offsets.items() if end != self._progress.owned_from(source)}
         if not ends:
             return
+        lap = self._work.stopwatch()
         self._writer.prepare(todo)
+        lap("prepare")
         self._fault("persister.before-transaction")
         while True:
             try:
@@ -121,7 +129,7 @@ class OffsetsSink(Generic[Result]):
             except _BadRowError as bad:
                 todo = self._without_bad_rows(todo, bad.error)
         self._fault("persister.between-commit-and-offset")
-        self._committed(offsets)
+        self._committed(todo, offsets)
 
     def close(self) -> None:
         self._drop_connection()
@@ -145,7 +153,9 @@ class OffsetsSink(Generic[Result]):
             self._writer.write(connection, handled)
             self._fault("persister.between-copy-and-commit")
             self._uncertain = ends
+            lap = self._work.stopwatch()
             connection.commit()
+            lap("commit")
         except psycopg.Error as error:
             self._answer(error, ends)
         except BaseException:
@@ -255,6 +265,7 @@ class OffsetsSink(Generic[Result]):
             except psycopg.Error as error:
                 connection.close()
                 raise translated(error, "recording our back-end", connection) from error
+            self._writer.connected()
             self._connection = connection
         return self._connection
 

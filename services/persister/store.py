@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 from psycopg import sql as pg
 from psycopg.types.json import Jsonb
@@ -16,6 +17,8 @@ from indexer.errors import PoisonError
 from indexer.pipeline import Handled
 from indexer.records import DecodedBlock, Rollback, TokenTransfers
 from indexer.storage.engine import Connection
+from indexer.storage.partitions import leaf_name
+from indexer.tally import Work
 from indexer.topics import partition_of
 from services.persister import sql
 from services.persister.binary import copy_stream
@@ -41,22 +44,40 @@ class Destination:
     build: str = ""
 
 
+class Partitions(Protocol):
+    """Where heights have their rows."""
+
+    def __call__(self, numbers: set[int]) -> None:
+        """Make what is missing for these heights."""
+
+    def forget(self) -> None:
+        """Look again which leaves there are."""
+
+    def leaf_of(self, first: int, last: int) -> int | None:
+        """Return where the leaf that holds both begins, None when two hold them."""
+
+
 class BlockWriter:
     """The sink's Writer for `blocks.decoded`."""
 
     def __init__(
         self,
         destination: Destination,
-        make_partitions: Callable[[set[int]], None],
+        partitions: Partitions,
         fault: Fault = lambda place: None,
         now: Callable[[], float] = time.time,
+        work: Work | None = None,
     ) -> None:
-        self._to, self._make_partitions, self._fault, self._now = destination, make_partitions, fault, now
+        self._to, self._partitions, self._fault, self._now = destination, partitions, fault, now
+        self._work = work or Work()
         self.rows = 0
         self.refused_blocks = 0
 
+    def connected(self) -> None:
+        self._partitions.forget()
+
     def prepare(self, handled: Items) -> None:
-        self._make_partitions({block.header.number for block in _blocks(handled)})
+        self._partitions({block.header.number for block in _blocks(handled)})
 
     def set_aside(self, handled: Handled[Item], error: PoisonError) -> Handled[Item]:
         return Handled(handled.source, handled.offset, Item(handled.result.record, error), handled.size)
@@ -80,7 +101,9 @@ class BlockWriter:
         blocks = list(_blocks(handled))
         if not blocks:
             return
+        lap = self._work.stopwatch()
         todo = plan(blocks, self._stored_at(connection, blocks), self._rollbacks(connection))
+        lap("lookup")
         self.refused_blocks += len(todo.refused)
         self._delete(connection, todo.delete, deltas)
         if todo.insert:
@@ -92,19 +115,25 @@ class BlockWriter:
         if todo.covered:
             heights = sorted({block.header.number for block in todo.covered})
             connection.execute(sql.RESOLVE_LETTERS, self._at(heights, written=list(todo.insert)))
+            lap("")
             self._cover(connection, todo.covered)
+            lap("coverage")
 
     def _insert(self, connection: Connection, handled: Items, todo: Plan, deltas: Deltas) -> None:
         blocks = [todo.insert[number] for number in sorted(todo.insert)]
+        lap = self._work.stopwatch()
         try:
             rows = rows_of(blocks)
         except BlockRefusedError as error:
             raise _refused(handled, error) from error
+        lap("rows")
         for block in blocks:
             add_deltas(deltas, block.token_transfers)
+        lap("ledger")
         self._fault("persister.before-copy")
-        self._copy(connection, rows)
         heights = [block.header.number for block in blocks]
+        self._copy(connection, rows, self._partitions.leaf_of(heights[0], heights[-1]))
+        lap("copy")
         connection.execute(
             sql.NOTE_STORED,
             self._at(
@@ -113,14 +142,16 @@ class BlockWriter:
                 generations=[block.generation for block in blocks],
             ),
         )
+        lap("coverage")
         self.rows += rows.count
 
-    def _copy(self, connection: Connection, rows: Rows) -> None:
+    def _copy(self, connection: Connection, rows: Rows, leaf: int | None) -> None:
+        """Copy into the leaf that takes all rows, if there is one: a fifth less work for the server."""
         with connection.cursor() as cursor:
             for table, pieces in rows.tables.items():
                 if not pieces:
                     continue
-                with cursor.copy(_COPY[table]) as copy:
+                with cursor.copy(_copy_into(table, leaf)) as copy:
                     for at, chunk in enumerate(copy_stream(pieces)):
                         copy.write(chunk)
                         if table == "transactions" and at == 0:
@@ -204,6 +235,7 @@ class BlockWriter:
         return (self._to.dlq, record.partition, record.key, record.value, Jsonb(as_hex))
 
     def _add_balances(self, connection: Connection, deltas: Deltas) -> None:
+        lap = self._work.stopwatch()
         rows = delta_rows(deltas)
         if not rows:
             return
@@ -212,6 +244,7 @@ class BlockWriter:
             for chunk in copy_stream([rows]):
                 copy.write(chunk)
         connection.execute(sql.ADD_BALANCES, {"chain_id": self._to.chain_id})
+        lap("ledger")
 
     def _at(self, numbers: Sequence[int], **more: object) -> dict[str, object]:
         return {"chain_id": self._to.chain_id, "numbers": list(numbers), **more}
@@ -229,10 +262,14 @@ def _refused(handled: Items, error: BlockRefusedError) -> Exception:
 
 
 _PERSIST_CODES = ("ROW_REFUSED", "BLOCK_NOT_STORABLE")
-_COPY = {
-    table: pg.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
-        pg.Identifier(table), pg.SQL(", ").join(map(pg.Identifier, columns))
+
+
+@lru_cache(maxsize=64)
+def _copy_into(table: str, leaf: int | None) -> pg.Composed:
+    return pg.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+        pg.Identifier(table if leaf is None else leaf_name(table, leaf)),
+        pg.SQL(", ").join(map(pg.Identifier, COLUMNS[table])),
     )
-    for table, columns in COLUMNS.items()
-}
+
+
 _COPY_CHANGES = "COPY balance_changes (token_address, token_id, holder, delta) FROM STDIN (FORMAT BINARY)"

@@ -10,7 +10,7 @@ import psycopg
 
 from indexer.errors import PoisonError
 from indexer.inflight import Record, TopicPartition
-from indexer.pipeline import Handled
+from indexer.pipeline import Handled, Offsets
 from indexer.records import DecodedBlock, Rollback
 from indexer.settings import Settings
 from indexer.storage.digest import Digest, digest, wrong_balances
@@ -66,7 +66,7 @@ class Persister:
         to = Destination(settings.chain_id, GROUP, PARTITIONS, "blocks.dlq", lambda topic: self.topic_id)
         self.writer = BlockWriter(to, PartitionKeeper(settings), fault=self._fault, now=now)
         self.sink: OffsetsSink[Item] = OffsetsSink(
-            self.connections, self.progress, self.writer, self.committed.update, now=now, fault=self._fault
+            self.connections, self.progress, self.writer, self._note, now=now, fault=self._fault
         )
         self._next: dict[TopicPartition, int] = {}
 
@@ -90,6 +90,9 @@ class Persister:
 
     def write_again(self, handled: list[Handled[Item]]) -> None:
         self.sink.write(handled, {each.source: each.offset + 1 for each in handled})
+
+    def _note(self, _: object, offsets: Offsets) -> None:
+        self.committed |= offsets
 
     def close(self) -> None:
         self.sink.close()

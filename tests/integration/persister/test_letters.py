@@ -33,7 +33,7 @@ class Indexer:
         self.handler = LetterHandler(settings.chain_id, lambda topic: "id-dlq")
         progress = Progress("persister-dlq", lambda topics: dict.fromkeys(topics, "id-dlq"))
         self.sink: OffsetsSink[DeadRecord] = OffsetsSink(
-            RowConnections(settings), progress, self.writer, lambda offsets: None
+            RowConnections(settings), progress, self.writer, lambda handled, offsets: None
         )
         self.sink.assigned({DLQ})
         self._next = 0

@@ -14,6 +14,7 @@ from indexer.errors import FatalError, OutageError, TransientError
 from indexer.pipeline import OwnershipLost
 from indexer.settings import Settings
 from indexer.storage.engine import Connection
+from indexer.storage.tables import BLOCK_TABLES
 from services.persister.progress import end_blockers
 from tests.integration.persister.harness import GROUP, TOPIC, Persister, heights, rows, source, state
 from tests.support.blocks import BlockMaker
@@ -281,6 +282,22 @@ def test_rule_4_a_restored_database_makes_us_leave(persister: Make, look: psycop
         one.write(make(4))
 
     assert heights(look) == [1, 2, 3]
+
+
+def test_a_restored_database_without_our_partition_costs_no_letters(persister: Make, look: psycopg.Connection) -> None:
+    one = persister().own()
+    one.write(make(1), make(1001))
+    batch = one.handle(make(1002))
+    rows(look, "SELECT pg_terminate_backend(backend_pid, 2000) FROM consumer_progress LIMIT 1")
+    for table in BLOCK_TABLES:
+        look.execute(f"DROP TABLE {table}_p1000")  # type: ignore[call-overload]
+
+    with suppress(TransientError):
+        one.write_again(batch)
+    one.write_again(batch)
+
+    assert heights(look) == [1, 1002]
+    assert rows(look, "SELECT * FROM outbox") == []
 
 
 def test_rule_4_offsets_that_retention_took_are_skipped_forward(persister: Make, look: psycopg.Connection) -> None:
