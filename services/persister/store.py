@@ -113,9 +113,9 @@ class BlockWriter:
             generations = list(todo.raise_generation.values())
             connection.execute(sql.RAISE_GENERATION, self._at(heights, generations=generations))
         if todo.covered:
+            lap = self._work.stopwatch()
             heights = sorted({block.header.number for block in todo.covered})
             connection.execute(sql.RESOLVE_LETTERS, self._at(heights, written=list(todo.insert)))
-            lap("")
             self._cover(connection, todo.covered)
             lap("coverage")
 
