@@ -17,12 +17,15 @@ import psycopg
 from indexer.codec import decode_record, encode_block
 from indexer.inflight import Record
 from indexer.pipeline import Handled
+from indexer.records import DecodedBlock
 from indexer.settings import Settings
 from indexer.storage import migrate
 from indexer.storage.digest import wrong_balances
+from indexer.storage.engine import Connection
+from services.persister.binary import copy_stream
 from services.persister.connections import PartitionKeeper, RowConnections
 from services.persister.handler import Item
-from services.persister.rows import COLUMNS, add_deltas, delta_rows, rows_of
+from services.persister.rows import COLUMNS, Deltas, _logs, add_deltas, delta_rows, rows_of
 from services.persister.store import BlockWriter, Destination
 from tests.support.blocks import BlockMaker
 
@@ -59,8 +62,9 @@ def run(settings: Settings, maker: BlockMaker) -> None:
     for batch in range(BATCHES):
         encoded = [encode_block(maker(n)) for n in range(batch * BATCH, (batch + 1) * BATCH)]
         start = time.process_time()
-        blocks = [decode_record(value) for value in encoded]
+        decoded = [decode_record(value) for value in encoded]
         spent["decode"] += time.process_time() - start
+        blocks = [block for block in decoded if isinstance(block, DecodedBlock)]
         handled = [
             Handled(r.source, r.offset, Item(r, b), 0) for r, b in ((Record("t", 0, 0, b"", b""), b) for b in blocks)
         ]
@@ -68,7 +72,7 @@ def run(settings: Settings, maker: BlockMaker) -> None:
         rows_of(blocks)
         spent["rows"] += time.process_time() - start
         start = time.process_time()
-        deltas: dict = {}
+        deltas: Deltas = {}
         for block in blocks:
             add_deltas(deltas, block.token_transfers)
         delta_rows(deltas)
@@ -87,7 +91,7 @@ def run(settings: Settings, maker: BlockMaker) -> None:
     compare(connection, [maker(n) for n in range(10_000_0, 10_000_0 + BATCH)])
 
 
-def compare(connection: psycopg.Connection, blocks: list) -> None:
+def compare(connection: Connection, blocks: list[DecodedBlock]) -> None:
     """COPY of logs: psycopg's write_row against pieces zipped by column."""
     connection.execute("CREATE TEMP TABLE scratch (LIKE logs)")
     columns = ", ".join(COLUMNS["logs"])
@@ -102,9 +106,6 @@ def compare(connection: psycopg.Connection, blocks: list) -> None:
             ):  # fmt: skip
                 copy.write_row((block.chain_id, block.header.number, *row))
     print(f"logs, write_row   {1000 * (time.process_time() - start) / BATCH:.3f} ms a block")
-    from services.persister.binary import copy_stream
-    from services.persister.rows import _logs
-
     start = time.process_time()
     with connection.cursor().copy(f"COPY scratch ({columns}) FROM STDIN (FORMAT BINARY)") as copy:
         for chunk in copy_stream(map(_logs, blocks)):
