@@ -122,10 +122,10 @@ class Progress:
         ours = [self.owned.get(source) for source in chosen]
         if any(mine is None or found.get(s, (None,))[0] != mine.epoch for s, mine in zip(chosen, ours, strict=True)):
             return Found.FOREIGN
+        if all(mine and found[s][1] == mine.next_offset for s, mine in zip(chosen, ours, strict=True)):
+            return Found.UNTOUCHED  # also where the end is the start: doing it again is safe, leaving it is not
         if all(found[source][1] == ends[source] for source in chosen):
             return Found.WRITTEN
-        if all(mine and found[s][1] == mine.next_offset for s, mine in zip(chosen, ours, strict=True)):
-            return Found.UNTOUCHED
         return Found.FOREIGN
 
     def moved(self, ends: Offsets) -> None:

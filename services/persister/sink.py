@@ -111,9 +111,10 @@ class OffsetsSink(Generic[Result]):
 
     def write(self, handled: Sequence[Handled[Result]], offsets: Offsets) -> None:
         """Store all results and the offsets, or nothing."""
-        self._settle()
-        todo = [each for each in handled if each.offset >= self._progress.owned_from(each.source)]
-        ends = {source: end for source, end in offsets.items() if end != self._progress.owned_from(source)}
+        written = self._settle()
+        todo = [each for each in handled if each.offset >= written.get(each.source, 0)]
+        busy = {each.source for each in todo}
+        ends = {s: end for s, end in offsets.items() if s in busy or end != self._progress.owned_from(s)}
         if not ends:
             return
         lap = self._work.stopwatch()
@@ -146,8 +147,7 @@ class OffsetsSink(Generic[Result]):
                 connection.rollback()
                 self.refused_writes += 1
                 self._uncertain = ends
-                self._settle()
-                if self._uncertain is None and self._at(ends):
+                if self._settle():
                     return
                 raise TransientError("the compare-and-set found nothing, a look finds our start", code="CAS_AGAIN")
             self._writer.write(connection, handled)
@@ -179,14 +179,17 @@ class OffsetsSink(Generic[Result]):
         log.warning("connection lost while writing: %s", str(error).split("\n", 1)[0])
         self._drop_connection()
         self._uncertain = ends
-        self._settle()
-        if not self._at(ends):
+        if not self._settle():
             raise TransientError("the connection was lost before the commit", code="DATABASE_LOST") from error
 
-    def _settle(self) -> None:
-        """Find out what became of the last write; raises OwnershipLost when the partitions are another's."""
+    def _settle(self) -> Offsets:
+        """Find out what became of a write whose fate is unknown; return its ends if it was committed.
+
+        Raises OwnershipLost when the partitions are another's.
+        """
         if self._uncertain is None:
-            return
+            return {}
+        written: Offsets = {}
         ends = {source: end for source, end in self._uncertain.items() if source in self._progress.owned}
         if ends:
             try:
@@ -199,15 +202,14 @@ class OffsetsSink(Generic[Result]):
                 raise OwnershipLost("consumer_progress has another epoch, or an offset that is not ours")
             if found is Found.WRITTEN:
                 self._progress.moved(ends)
+                written = ends
         self._uncertain = None
+        return written
 
     def _no_longer_uncertain(self, sources: Collection[TopicPartition]) -> None:
         """Forget about partitions that change hands: what was written of them is read when they are taken over."""
         left = {source: end for source, end in (self._uncertain or {}).items() if source not in sources}
         self._uncertain = left or None
-
-    def _at(self, ends: Offsets) -> bool:
-        return all(self._progress.owned_from(source) == end for source, end in ends.items())
 
     # bad rows
 

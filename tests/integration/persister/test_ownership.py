@@ -310,6 +310,20 @@ def test_rule_4_offsets_that_retention_took_are_skipped_forward(persister: Make,
     assert 5 in offsets(look).values()
 
 
+def test_records_below_the_stored_offset_are_written_too(persister: Make, look: psycopg.Connection) -> None:
+    """A log that was cut (an unclean election) gives out offsets anew."""
+    one = persister().own()
+    one.write(make(1), make(2))
+    again = persister()
+    again.own()
+    again._next.clear()
+
+    again.write(make(3))
+    again.write(make(4))
+
+    assert heights(look) == [1, 2, 3, 4]
+
+
 def test_a_recreated_topic_is_refused_with_a_way_out(persister: Make, look: psycopg.Connection) -> None:
     persister().own().write(make(1))
     before = rows(look, "SELECT epoch, next_offset FROM consumer_progress ORDER BY partition")
