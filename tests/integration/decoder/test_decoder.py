@@ -117,7 +117,7 @@ def test_what_cannot_work_is_one_line_and_exit_code_2(here: Surroundings, proces
     started = {code: processes.start(DECODER, slot=code, **settings) for code, settings in cases.items()}
 
     for code, process in started.items():
-        assert ended(process) == 2
+        assert ended(process, 60) == 2
         log = processes.log(code).read_text()
         assert "Traceback" not in log
         assert code in log.strip().splitlines()[-1]
