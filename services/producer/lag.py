@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from indexer.kafka import config
@@ -32,10 +32,16 @@ class Stillness:
 
 
 class LagReader:
-    """Reads committed and end offsets of the decoders and persisters through the admin API."""
+    """Reads committed and end offsets of the decoders and persisters.
+
+    Committed offsets through consumers that never subscribe, and so never join: an admin client that asks for them
+    while the group's coordinator is loading takes the process down (librdkafka issue 5040).
+    """
 
     def __init__(self, settings: Settings, now: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
         self._admin = AdminClient(config.common(settings))
+        self._members: dict[str, Consumer] = {}
         self._prefix, self._now = settings.topic_prefix, now
         self._stillness = Stillness(settings.republish_seconds)
 
@@ -61,18 +67,24 @@ class LagReader:
     def _offsets(self, group: str, topics: Collection[str], partitions: int) -> dict[tuple[str, int], tuple[int, int]]:
         names = [self._prefix + topic for topic in topics]
         asked = [TopicPartition(name, p) for name in names for p in range(partitions)]
-        full = self._prefix + group
-        done = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(full, asked)], request_timeout=10)
+        done = self._committed(self._prefix + group, asked)
         latest = self._admin.list_offsets(
             {each: OffsetSpec.latest() for each in asked},
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=10,
         )
         first = self._admin.list_offsets({each: OffsetSpec.earliest() for each in asked}, request_timeout=10)
-        committed = {(p.topic, p.partition): p.offset for p in done[full].result().topic_partitions}
+        committed = {(p.topic, p.partition): p.offset for p in done}
         found = {}
         for each, future in latest.items():
             source = (each.topic, each.partition)
             start = first[each].result().offset
             found[source] = (max(committed.get(source, -1), start), future.result().offset)
         return found
+
+    def _committed(self, group: str, asked: list[TopicPartition]) -> list[TopicPartition]:
+        if group not in self._members:
+            # read_committed would wait for offsets that a transaction is about to commit, and they always are
+            own = {"group.id": group, "isolation.level": "read_uncommitted", "enable.auto.commit": False}
+            self._members[group] = Consumer({**config.common(self._settings), **own})
+        return self._members[group].committed([TopicPartition(p.topic, p.partition) for p in asked], timeout=10)
