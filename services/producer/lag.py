@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported, not declared
 
 from indexer.kafka import config
 from indexer.settings import Settings
@@ -69,11 +69,14 @@ class LagReader:
         asked = [TopicPartition(name, p) for name in names for p in range(partitions)]
         done = self._committed(self._prefix + group, asked)
         latest = self._admin.list_offsets(
-            {each: OffsetSpec.latest() for each in asked},
+            {each: OffsetSpec.latest() for each in asked},  # type: ignore[no-untyped-call]  # not typed there
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=10,
         )
-        first = self._admin.list_offsets({each: OffsetSpec.earliest() for each in asked}, request_timeout=10)
+        first = self._admin.list_offsets(
+            {each: OffsetSpec.earliest() for each in asked},  # type: ignore[no-untyped-call]
+            request_timeout=10,
+        )
         committed = {(p.topic, p.partition): p.offset for p in done}
         found = {}
         for each, future in latest.items():
