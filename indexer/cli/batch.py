@@ -79,8 +79,7 @@ def _queue_range(first: int, last: int, **options: Any) -> None:
     _queue(Ranges.of([(first, last + 1)]), **options)
 
 
-queue.command("blocks")(_queue_range)
-queue.command("range")(_queue_range)
+queue.add_command(queue.command("blocks")(_queue_range), "range")  # one command: a second would have no arguments
 
 
 @queue.command("manifest")
