@@ -19,6 +19,7 @@ def common(settings: Settings) -> Config:
         "enable.metrics.push": False,
         "message.max.bytes": DEAD_LETTER_LIMIT + 64 * 1024,
         "receive.message.max.bytes": 2 * DEAD_LETTER_LIMIT,
+        "reconnect.backoff.max.ms": 1_000,  # 10 s by default: a broker that is back would wait for us
         "topic.metadata.refresh.interval.ms": 60_000,
         "log_level": 4,
     }
