@@ -9,10 +9,13 @@ import argparse
 import random
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from indexer.codec import decode_record, encode_block
 from indexer.records import DecodedBlock, DecodedEvents, Header, Logs, Proof, TokenTransfers, Transactions
+
+Item = TypeVar("Item")
 
 
 def main() -> None:
@@ -29,7 +32,7 @@ def main() -> None:
     print(f"{size:,.0f} bytes a block, {packed:,.0f} deflated")
 
 
-def best(work: Callable[[object], object], items: list[object], rounds: int = 40) -> float:
+def best(work: Callable[[Item], object], items: Sequence[Item], rounds: int = 40) -> float:
     """Return the best of many rounds, in CPU ms an item: other work on the machine only ever adds."""
     found = []
     for _ in range(rounds):
@@ -90,7 +93,7 @@ def transaction_rows(n: int, rng: random.Random, tokens: list[bytes], holders: l
         receipt_root=[None] * n,
         receipt_gas_used=[rng.randrange(21_000, 200_000) for _ in range(n)],
         receipt_cumulative_gas_used=[100_000 * i for i in range(n)],
-        receipt_effective_gas_price=price,
+        receipt_effective_gas_price=[*price],
         receipt_contract_address=[None if i % 40 else rng.randbytes(20) for i in range(n)],
         receipt_extra=[None] * n,
     )

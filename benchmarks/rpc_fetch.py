@@ -79,7 +79,7 @@ def parse_only(url: str, arguments: argparse.Namespace) -> float:
     spent = time.thread_time() - began
     gc.enable()
     gc.unfreeze()
-    return spent / (len(bodies) / 2 * arguments.batch) * 1000
+    return float(spent / (len(bodies) / 2 * arguments.batch) * 1000)
 
 
 def _post(url: str, calls: list[dict[str, object]]) -> bytes:

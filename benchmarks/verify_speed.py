@@ -136,15 +136,18 @@ Stage = tuple[str, Callable[[Any], Any]]
 # Each stage takes what the one before it gave, block by block, as in the decoder: what it reads is still warm.
 PIPELINE: list[Stage] = [
     ("orjson.loads", orjson.loads),
-    ("parse", lambda item: parse_block(*item, CHAIN)),
-    ("verify, full, no sender", lambda item: (item, verify(*item, CHAIN, sender_sample_every=1 << 62))[0]),
+    ("parse", lambda item: parse_block(item[0], item[1], CHAIN)),
+    (
+        "verify, full, no sender",
+        lambda item: (item, verify(item[0], item[1], item[2], CHAIN, sender_sample_every=1 << 62))[0],
+    ),
 ]
 PARTS: list[Stage] = [
     ("  columns", lambda item: check_columns(*item)),
     ("  header", lambda item: verify_header(item[0])),
     ("  transactions", lambda item: verify_transactions(item[0], item[1], CHAIN)),
-    ("  receipts and logs", lambda item: verify_receipts(*item, CHAIN)),
-    ("verify, consistency", lambda item: verify(*item, CHAIN, mode="consistency")),
+    ("  receipts and logs", lambda item: verify_receipts(item[0], item[1], item[2], CHAIN)),
+    ("verify, consistency", lambda item: verify(item[0], item[1], item[2], CHAIN, mode="consistency")),
     ("one sender", lambda item: recover_sender(item[1], 0, CHAIN)),
 ]
 

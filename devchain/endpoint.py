@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
@@ -21,7 +21,6 @@ from devchain.store import Json, Place, Slice, Store
 CLIENT_VERSION = "devchain/1"
 _NULL = b"null"
 _HEX_HASH = 66
-FaultOnBlock = Literal["null_blocks", "null_receipts", "alter_log", "drop_log", "alter_header"]
 
 
 def read(piece: Json) -> bytes:

@@ -63,7 +63,6 @@ class Item:
     result: FetchResult | None = None
     blames: list[Blame] = field(default_factory=list)
     troubled_at: float | None = None  # when the first thing went wrong: the budget runs from here
-    asked_elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,6 @@ class Attempts:
             answer = await fetch_on(other.endpoint, other.receipts, wanted, urgent=self.urgent)
             self.took(answer)
             for item, outcome in zip(items, answer.outcomes, strict=True):
-                item.asked_elsewhere = True
                 if isinstance(outcome, Fetched):
                     item.result = outcome
         final = await self._finalized(answered)

@@ -22,7 +22,6 @@ from indexer.jobs.ranges import FULL_MASK, Ranges, Stripe
 Connection = psycopg.Connection[Any]
 
 LIVE = ("queued", "running", "paused", "cancelling")
-PRIORITIES = ("high", "normal", "low")
 _SIGN = 1 << 63
 
 

@@ -196,9 +196,7 @@ processing_jobs = Table(
     Column("rate", Double),  # blocks a second at most; NULL: no limit
     Column("position", JSONB),  # the strategy's own cursor: where publishing goes on
     Column("published", BigInteger, nullable=False, server_default="0"),  # items whose stripe was published
-    Column(
-        "exhausted", BigInteger, nullable=False, server_default="0"
-    ),  # 1: the strategy has no more stripes
+    Column("exhausted", BigInteger, nullable=False, server_default="0"),  # 1: the strategy has no more stripes
     Column("lease_owner", Text),
     Column("lease_epoch", BigInteger, nullable=False, server_default="0"),
     Column("lease_until", DateTime(timezone=True)),
@@ -275,9 +273,7 @@ dead_letters = Table(
     Column("replay_count", Integer, nullable=False),
     Column("block_number", BigInteger),
     Column("job_id", BigInteger),
-    Column(
-        "state", Text, nullable=False, server_default="open"
-    ),  # open | resolved | replayed | quarantined | dropped
+    Column("state", Text, nullable=False, server_default="open"),  # open | resolved | replayed | quarantined | dropped
     Column("service", Text, nullable=False),
     Column("stage", Text, nullable=False),
     Column("code", Text, nullable=False),
@@ -330,5 +326,3 @@ BLOCK_TABLES: dict[str, tuple[tuple[str, ...], ...]] = {
     "block_processing": (),
     "transaction_processing": (),
 }
-
-EMPTY_MASK = text("0::bigint::bit(64)")

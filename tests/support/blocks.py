@@ -142,8 +142,3 @@ def _events(count: int) -> DecodedEvents:
         event=["Swap"] * count,
         args=['{"amount0":"1","who":"0x00"}'] * count,
     )
-
-
-def bench_maker() -> BlockMaker:
-    """Blocks of 40 transactions, 65 logs and 50 transfers."""
-    return BlockMaker(transactions=40, logs=65, transfers=50, holders=5_000, tokens=50, events=False)

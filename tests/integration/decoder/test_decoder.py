@@ -18,10 +18,6 @@ BETWEEN = "decoder.between-produce-and-commit"
 ALL = tuple(range(1, HEAD + 1))
 
 
-def all_decoded(here: Surroundings, count: int) -> object:
-    return lambda: len(here.decoded()) >= count
-
-
 def test_every_block_arrives_once_whatever_is_killed(here: Surroundings, processes: Processes) -> None:
     here.ask_for(*ALL)
     processes.order(BETWEEN, "kill", slot="0")

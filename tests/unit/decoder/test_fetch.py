@@ -84,10 +84,6 @@ class MemoryFetcher:
         found = list(results) or [self._fetched(number, endpoint, **altered) for number in asked.numbers]
         self._ready.append((asked.key, found))
 
-    def answer_all(self) -> None:
-        while self.open:
-            self.answer()
-
 
 class Clock:
     now = 50.0
