@@ -67,7 +67,7 @@ def undisturbed(
     with (
         own_database(postgres, migrated_template) as migrated,
         own_topics(migrated, kafka) as settings,
-        services(settings, tmp_path_factory.mktemp("undisturbed"), RPC_URLS=node.url) as calm,
+        services(settings, node, tmp_path_factory.mktemp("undisturbed")) as calm,
     ):
         job = calm.queue([(1, BLOCKS + 1)])
         calm.start(producer=1, decoder=2, persister=2)
@@ -84,7 +84,7 @@ def test_every_block_counts_once_whatever_is_killed_or_frozen(
     tmp_path: Path,
 ) -> None:
     cluster = Cluster(deployment)
-    with services(deployment, tmp_path, RPC_URLS=node.url, LEASE_SECONDS="2") as storm:
+    with services(deployment, node, tmp_path, LEASE_SECONDS="2") as storm:
         planted = zombies_come_back_when_others_took_over(storm, cluster, other_node)
         processes_of_every_kind_are_killed(storm)
         everything = storm.queue([(1, BLOCKS + 1)])
@@ -117,7 +117,7 @@ def zombies_come_back_when_others_took_over(storm: Services, cluster: Cluster, o
     storm.start(decoder=2, persister=2)
     right = storm.queue([(wrong.header.number, wrong.header.number + 1)], reason="repair")
     storm.until(lambda: is_frozen(persisters[1]), 90, "a persister is frozen inside COPY")
-    storm.until(lambda: not any(owned_by(storm, each) for each in persisters), 60, "others own their partitions")
+    storm.until(lambda: not any(storm.partitions_of(each) for each in persisters), 60, "others own their partitions")
     storm.until(lambda: storm.is_done(right), 60, "the wrong block is replaced")
     assert stored_hash(storm, wrong.header.number) != wrong.header.hash
 
@@ -128,7 +128,7 @@ def zombies_come_back_when_others_took_over(storm: Services, cluster: Cluster, o
     storm.until(lambda: "transaction aborted" in storm.log(decoder), 30, "the decoder's offsets are refused")
     for each in persisters:
         storm.until(lambda: "have another owner" in storm.log(each), 30, f"{each.name} hears of its successor")  # noqa: B023
-    storm.dismiss()
+    storm.dismiss(kill=True)
     return Counter([wrong.header.number])
 
 
@@ -149,7 +149,7 @@ def a_producer_and_a_decoder_freeze(storm: Services, other_node: Devchain) -> tu
 def a_persister_freezes_with_a_wrong_block(storm: Services, cluster: Cluster, persister: Child) -> DecodedBlock:
     """Plant a block of the other chain, as a repair, where `persister` reads it; it freezes before it is stored."""
     storm.until(lambda: cluster.balanced("persister", DECODED, 2), 60, "both persisters have joined")
-    mine = storm.until(lambda: owned_by(storm, persister), 30, "it owns partitions")
+    mine = storm.until(lambda: storm.partitions_of(persister), 30, "it owns partitions")
     number = next(n for n in range(1, BLOCKS) if partition_of(n, cluster.partitions) in mine)
     wrong = replace(decoded(open_chain(OTHER_CHAIN), number), reason=Reason.REPAIR)
     storm.order("persister.before-transaction", "stop", 7)
@@ -161,20 +161,6 @@ def a_persister_freezes_with_a_wrong_block(storm: Services, cluster: Cluster, pe
 
     storm.until(lambda: is_frozen(persister), 30, "the persister is frozen")
     return wrong
-
-
-def owned_by(storm: Services, persister: Child) -> set[int]:
-    """Return the partitions of `blocks.decoded` whose recorded database session is this persister's, and lives."""
-    prefix = storm.settings.topic_prefix
-    rows = storm.database.execute(
-        """
-        SELECT p.partition FROM consumer_progress p
-        JOIN pg_stat_activity a ON a.pid = p.backend_pid AND a.backend_start = p.backend_start
-        WHERE p.consumer_group = %s AND a.application_name = %s
-        """,
-        (f"{prefix}persister", f"{prefix}indexer-persister-{persister.slot}"),
-    ).fetchall()
-    return {int(row[0]) for row in rows}
 
 
 def stored_hash(storm: Services, number: int) -> bytes | None:

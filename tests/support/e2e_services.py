@@ -6,9 +6,11 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from devchain.client import Devchain
 from indexer.jobs.ranges import Ranges
 from indexer.local.supervisor import Child, Supervisor
 from indexer.settings import Settings
@@ -23,15 +25,15 @@ Value = TypeVar("Value")
 class Services:
     """The services of one deployment: what falls is started again, what was added with `alone` is not."""
 
-    def __init__(self, settings: Settings, folder: Path, environ: dict[str, str]) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, node: Devchain, folder: Path, environ: dict[str, str]) -> None:
+        self.settings = replace(settings, rpc_urls=(node.url,))
         self.hooks = folder / "hooks"
         self.hooks.mkdir(parents=True)
         self._logs = folder / "logs"
-        self._environ = {**os.environ, **variables(settings), "FAULT_HOOKS": str(self.hooks), **environ}
+        self._environ = {**os.environ, **variables(self.settings), "FAULT_HOOKS": str(self.hooks), **environ}
         self._supervisor = Supervisor(self._logs, self._environ)
         self._alone: list[Supervisor] = []
-        self.database = engine.connect(settings, "test", autocommit=True)
+        self.database = engine.connect(self.settings, "test", autocommit=True)
 
     # processes
 
@@ -51,12 +53,12 @@ class Services:
         """Stop one in order."""
         self._supervisor.remove(child)
 
-    def dismiss(self) -> None:
-        """Kill those that were started alone."""
-        for child in self._everybody():
-            if child not in self.children and child.pid is not None:
-                os.kill(child.pid, signal.SIGKILL)
+    def dismiss(self, *, kill: bool = False) -> None:
+        """Stop those that were started alone: in order, or with SIGKILL."""
         for supervisor in self._alone:
+            for child in supervisor.children:
+                if kill and child.pid is not None:
+                    os.kill(child.pid, signal.SIGKILL)
             supervisor.stop()
         self._alone.clear()
 
@@ -141,6 +143,27 @@ class Services:
     def is_done(self, job_id: int) -> bool:
         return self.job(job_id).state == "done"
 
+    def partitions_of(self, persister: Child) -> set[int]:
+        """Return the partitions of `blocks.decoded` whose recorded database session is this persister's, and lives."""
+        prefix = self.settings.topic_prefix
+        rows = self.database.execute(
+            """
+            SELECT p.partition FROM consumer_progress p
+            JOIN pg_stat_activity a ON a.pid = p.backend_pid AND a.backend_start = p.backend_start
+            WHERE p.consumer_group = %s AND a.application_name = %s
+            """,
+            (f"{prefix}persister", f"{prefix}indexer-persister-{persister.slot}"),
+        ).fetchall()
+        return {int(row[0]) for row in rows}
+
+    def offsets(self) -> dict[int, int]:
+        """Return how far each partition of `blocks.decoded` is stored."""
+        rows = self.database.execute(
+            "SELECT partition, next_offset FROM consumer_progress WHERE consumer_group = %s",
+            (f"{self.settings.topic_prefix}persister",),
+        ).fetchall()
+        return {int(partition): int(offset) for partition, offset in rows}
+
     def stored(self) -> int:
         row = self.database.execute("SELECT count(*) FROM blocks").fetchone()
         assert row is not None
@@ -163,9 +186,9 @@ def thaw(child: Child) -> None:
 
 
 @contextmanager
-def services(settings: Settings, folder: Path, **environ: str) -> Iterator[Services]:
+def services(settings: Settings, node: Devchain, folder: Path, **environ: str) -> Iterator[Services]:
     """Yield the (not yet started) services of a deployment; all of them are gone afterwards."""
-    running = Services(settings, folder, environ)
+    running = Services(settings, node, folder, environ)
     try:
         yield running
     finally:
