@@ -128,6 +128,7 @@ _WISHES = {
     "resume": ("queued", ("paused",)),
     "cancel": ("cancelling", ("queued", "running", "paused")),
 }
+_DONE = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
 
 
 def wish(connection: Connection, chain_id: int, job_id: int, verb: str) -> str:
@@ -142,9 +143,7 @@ def wish(connection: Connection, chain_id: int, job_id: int, verb: str) -> str:
         (to_state, job_id, chain_id, list(from_states), to_state),
     ).fetchone()
     if row is None:
-        raise _no_such_job(
-            connection, chain_id, job_id, {"pause": "paused"}.get(verb, f"{verb}{'l' * (verb == 'cancel')}ed")
-        )
+        raise _no_such_job(connection, chain_id, job_id, _DONE[verb])
     return str(row[0])
 
 
