@@ -28,7 +28,7 @@ class Node:
         """Return the hash at a height, None where the node has no block; raises OutageError."""
         block = self._ask("eth_getBlockByNumber", hex(number), False)
         try:
-            return bytes.fromhex(block["hash"][2:]) if block else None
+            return bytes.fromhex(block["hash"][2:]) if block is not None else None
         except (ValueError, TypeError, LookupError):
             raise _no_answer() from None
 
