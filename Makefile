@@ -107,8 +107,12 @@ bench: install ## Measure: 10,000 blocks of 40 transactions end to end, by stage
 	$(BIN)/python -m benchmarks.bench
 
 .PHONY: bench-long
-bench-long: install ## The same with 100,000 blocks in one job (not in CI)
-	$(BIN)/python -m benchmarks.bench --blocks 100000
+bench-long: install ## 100,000 small blocks in one job: the last 10,000 as fast as the first, memory flat (not in CI)
+	$(BIN)/python -m benchmarks.bench --blocks 100000 --profile small --steady 0.9
+
+.PHONY: bars
+bars: install $(ANVIL) ## Hold the figures to their bars, strictly: on a machine that does nothing else (not in CI)
+	BAR_SLACK=1 $(BIN)/python -m pytest -m bar -o timeout=600 tests
 
 ##@ Keep it
 

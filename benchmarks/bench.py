@@ -37,7 +37,7 @@ def main() -> int:
         here.indexer_json("batch", "queue", "blocks", "1", str(options.blocks), "--window", str(options.window))
         before = _cpu(here)
         started = time.monotonic()
-        report, peaks, spent = _process(here, options)
+        report, peaks, spent, steadiness = _process(here, options)
         seconds = time.monotonic() - started
         result = {
             "blocks": options.blocks,
@@ -51,6 +51,7 @@ def main() -> int:
             "peak_rss_mib": peaks,
             "cpu_ms_per_block": _per_block(before, _cpu(here) | spent, options.blocks),
             "stages_ms_per_block": _stages(here),
+            "last_tenth_against_first": steadiness,
         }
         wrong = here.indexer("verify", "--sample", "20", check=False).returncode if options.verify else 0
     print(json.dumps(result, indent=2))
@@ -68,6 +69,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--persisters", type=int, default=1)
     parser.add_argument("--window", type=int, default=4000)
     parser.add_argument("--bar", type=float, default=BAR, help="blocks a second")
+    parser.add_argument("--steady", type=float, default=0.0, help="the last tenth's speed against the first's")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting")
     parser.add_argument("--no-verify", dest="verify", action="store_false")
     return parser.parse_args()
@@ -75,13 +77,18 @@ def _options() -> argparse.Namespace:
 
 def _process(
     here: Environment, options: argparse.Namespace
-) -> tuple[dict[str, Any], dict[str, float], dict[str, float]]:
-    """Run `batch process` to its end; return its report, and of each process the peak memory in MiB and CPU seconds."""
+) -> tuple[dict[str, Any], dict[str, float], dict[str, float], float]:
+    """Run `batch process` to its end.
+
+    Returns its report, of each process the peak memory in MiB and the CPU seconds, and how fast the last tenth of the
+    blocks was stored against the first.
+    """
     command = [sys.executable, "-m", "indexer.cli", "batch", "process", "--json"]
     command += ["--workers", str(options.workers), "--persisters", str(options.persisters)]
     running = subprocess.Popen(command, env=here.environ, cwd=ROOT, text=True, stdout=subprocess.PIPE)
     peaks: dict[str, float] = defaultdict(float)
     spent: dict[str, float] = {}
+    reached: dict[int, float] = {}  # tenths stored -> when
     while running.poll() is None:
         for process in [psutil.Process(running.pid), *psutil.Process(running.pid).children()]:
             try:
@@ -90,11 +97,22 @@ def _process(
                 spent[name] = times.user + times.system
             except (psutil.Error, OSError):
                 continue  # it ended while we looked
+        stored = _stored(here)
+        for tenth in range(11):
+            if stored >= max(options.blocks * tenth // 10, 1):
+                reached.setdefault(tenth, time.monotonic())
         time.sleep(0.2)
     assert running.stdout is not None
     if running.returncode not in (0, 1):
         raise SystemExit(running.returncode)
-    return json.loads(running.stdout.read()), dict(peaks), spent
+    first, last = (reached.get(to, 0.0) - reached.get(to - 1, 0.0) for to in (1, 10))
+    return json.loads(running.stdout.read()), dict(peaks), spent, round(first / last, 2) if last else 0.0
+
+
+def _stored(here: Environment) -> int:
+    with here.connect() as connection:
+        row = connection.execute("SELECT coalesce(sum(bit_count(stored)), 0) FROM job_coverage").fetchone()
+    return int(row[0]) if row else 0
 
 
 def _name(process: psutil.Process) -> str:
@@ -164,11 +182,13 @@ def _stages(here: Environment) -> dict[str, dict[str, float]]:
 
 def _missed(result: dict[str, Any], options: argparse.Namespace, wrong: int) -> list[str]:
     missed = []
-    if result["blocks_per_second"] < options.bar:
+    if not options.steady and result["blocks_per_second"] < options.bar:
         missed.append(f"{result['blocks_per_second']} blocks/s, the bar is {options.bar:g}")
     if result["stored"] != options.blocks:
         missed.append(f"{result['stored']} of {options.blocks} blocks stored")
     missed += [f"{n}: {mib} MiB" for n, mib in result["peak_rss_mib"].items() if mib > MEMORY_BAR_MIB]
+    if result["last_tenth_against_first"] < options.steady:
+        missed.append(f"the last tenth ran at {result['last_tenth_against_first']} of the first, not {options.steady}")
     if wrong:
         missed.append("`indexer verify` found something wrong")
     return missed

@@ -13,6 +13,7 @@ import pytest
 from devchain.client import Devchain
 from indexer.settings import Settings
 from indexer.storage.jobs import Connection
+from tests.support.bars import at_most
 from tests.support.command_line import ran_apart
 
 pytestmark = pytest.mark.e2e
@@ -28,6 +29,7 @@ def node() -> Iterator[Devchain]:
         yield node
 
 
+@pytest.mark.bar
 def test_queueing_takes_no_time_whatever_the_number_of_blocks(
     migrated: Settings, database: Connection, node: Devchain, tmp_path: Path
 ) -> None:
@@ -40,8 +42,8 @@ def test_queueing_takes_no_time_whatever_the_number_of_blocks(
     ]
 
     small, large = (median(each) for each in zip(*pairs, strict=True))
-    assert small <= TEN_THOUSAND_SECONDS
-    assert large - small <= MORE_FOR_TEN_MILLION_SECONDS
+    assert small <= at_most(TEN_THOUSAND_SECONDS)
+    assert large - small <= at_most(MORE_FOR_TEN_MILLION_SECONDS)
     queued = database.execute("SELECT total FROM processing_jobs WHERE state = 'queued' ORDER BY id").fetchall()
     assert [total for (total,) in queued] == [10, *[10_000, 10_000_000] * TIMES]
 

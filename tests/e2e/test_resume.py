@@ -18,6 +18,7 @@ from indexer.settings import Settings
 from indexer.storage import engine, jobs, migrate
 from indexer.storage.digest import wrong_balances
 from indexer.storage.jobs import Connection, NewJob
+from tests.support.bars import at_most
 from tests.support.deployment import CHAIN_ID, own_topics
 from tests.support.e2e_command import BatchProcess, Rows, batch_process, rows_written, writers
 from tests.support.waiting import wait_for
@@ -47,6 +48,7 @@ def servers(tmp_path: Path) -> Iterator[stack.RunningStack]:
             running.stop(graceful=False)
 
 
+@pytest.mark.bar
 @pytest.mark.parametrize("command_too", [True, False], ids=["everything", "all-services"])
 def test_it_goes_on_after_a_kill(deployment: Settings, node: Devchain, tmp_path: Path, command_too: bool) -> None:
     settings = replace(deployment, rpc_urls=(node.url,))
@@ -61,6 +63,7 @@ def test_it_goes_on_after_a_kill(deployment: Settings, node: Devchain, tmp_path:
         nothing_is_done_twice(look, node, before)
 
 
+@pytest.mark.bar
 @pytest.mark.parametrize("command_too", [True, False], ids=["everything", "all-but-the-command"])
 def test_it_goes_on_after_a_kill_of_broker_and_database_too(
     servers: stack.RunningStack, node: Devchain, tmp_path: Path, command_too: bool
@@ -97,7 +100,7 @@ def at_work(settings: Settings, look: Connection, folder: Path) -> Iterator[Batc
 
 def what_is_stored(look: Connection, node: Devchain) -> Rows:
     """Return the rows that the killed have left, once what they had sent is carried out; counts fetches from now on."""
-    wait_for(lambda: writers(look) == 0, 20, "the sessions of the killed persisters end")
+    wait_for(lambda: writers(look) == 0, 60, "the sessions of the killed persisters end")
     before = rows_written(look)
     assert 0 < len(before) < BLOCKS, "the kill came when there was nothing left to do"
     node.reset_stats()
@@ -108,7 +111,7 @@ def goes_on(look: Connection, before: Rows, seconds: float, killed_at: float) ->
     """Wait for the first block that is stored after the kill."""
     wait_for(lambda: stored(look) > len(before), 60, "blocks are stored again")
     took = time.monotonic() - killed_at
-    assert took <= seconds, f"the first block was stored {took:.1f} s after the kill"
+    assert took <= at_most(seconds), f"the first block was stored {took:.1f} s after the kill"
 
 
 def nothing_is_done_twice(look: Connection, node: Devchain, before: Rows) -> None:

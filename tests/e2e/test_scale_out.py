@@ -13,6 +13,7 @@ from indexer.settings import Settings
 from indexer.storage import jobs
 from indexer.storage.digest import digest, wrong_balances
 from indexer.topics import DECODED, WORK
+from tests.support.bars import at_least, at_most
 from tests.support.e2e_kafka import Cluster
 from tests.support.e2e_services import Services, services
 
@@ -81,12 +82,12 @@ def join_and_fetch(running: Services, its_node: Devchain) -> None:
     running.alone("decoder", 1, RPC_URLS=its_node.url)
     running.until(lambda: its_node.stats()["blocks_served"], 60, "the second decoder fetches blocks")
     seconds = time.monotonic() - started
-    assert seconds <= GETS_WORK_SECONDS, f"a new decoder got work after {seconds:.1f} s"
+    assert seconds <= at_most(GETS_WORK_SECONDS), f"a new decoder got work after {seconds:.1f} s"
 
 
 def add_a_persister(running: Services) -> None:
     newcomer = running.add("persister", 1)
-    running.until(lambda: running.partitions_of(newcomer), 30, "the second persister owns partitions")
+    running.until(lambda: running.partitions_of(newcomer), 60, "the second persister owns partitions")
 
 
 def goes_on(running: Services, what: str) -> None:
@@ -100,6 +101,7 @@ def goes_on(running: Services, what: str) -> None:
     running.until(all_moved, 60, f"every partition goes on {what}")
 
 
+@pytest.mark.bar
 @pytest.mark.timeout(400)
 def test_two_decoders_are_almost_twice_as_fast_where_the_node_is_slow(
     deployment: Settings, tmp_path: Path, record_testsuite_property: Callable[[str, object], None]
@@ -121,7 +123,7 @@ def test_two_decoders_are_almost_twice_as_fast_where_the_node_is_slow(
 
         figures = f"one decoder {with_one:.1f} s, two {with_two:.1f} s: {with_one / with_two:.2f} times as fast"
         record_testsuite_property("scale_out", figures)
-        assert with_one / with_two >= FASTER_WITH_TWO, figures
+        assert with_one / with_two >= at_least(FASTER_WITH_TWO), figures
 
 
 def seconds_for(running: Services, first: int) -> float:

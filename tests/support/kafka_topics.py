@@ -31,40 +31,40 @@ class TestKafka:
     def create(self, *topics: str, partitions: int = 2, settings: dict[str, str] | None = None) -> None:
         new = [NewTopic(topic, partitions, 1, config=settings or {}) for topic in topics]
         for future in self._admin.create_topics(new).values():
-            future.result(20)
+            future.result(60)
         until(lambda: all(self._leaders(topic) == partitions for topic in topics), "the topics have leaders")
 
     def produce(self, topic: str, partition: int, *values: bytes, headers: Headers = (), key: bytes = b"k") -> None:
         for value in values:
             self._producer.produce(topic, value, key, partition=partition, headers=list(headers))
-        assert self._producer.flush(20) == 0
+        assert self._producer.flush(60) == 0
 
     def produce_in_transaction(self, topic: str, partition: int, *values: bytes, abort: bool = False) -> None:
         producer = Producer({"bootstrap.servers": self.servers, "transactional.id": f"{topic}-arrange"})
-        producer.init_transactions(20)
+        producer.init_transactions(60)
         producer.begin_transaction()
         for value in values:
             producer.produce(topic, value, partition=partition)
-        producer.flush(20)
+        producer.flush(60)
         if abort:
-            producer.abort_transaction(20)
+            producer.abort_transaction(60)
         else:
-            producer.commit_transaction(20)
+            producer.commit_transaction(60)
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         for future in self._admin.delete_records([TopicPartition(topic, partition, before)]).values():
-            future.result(20)
+            future.result(60)
 
     def limit_records(self, topic: str, most_bytes: int) -> None:
         entry = ConfigEntry("max.message.bytes", str(most_bytes), incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
         for future in self._admin.incremental_alter_configs([resource]).values():
-            future.result(20)
+            future.result(60)
 
     def committed(self, group: str, topic: str, partition: int) -> int:
         consumer = Consumer({"bootstrap.servers": self.servers, "group.id": group, "isolation.level": "read_committed"})
         try:
-            offset: int = consumer.committed([TopicPartition(topic, partition)], timeout=20)[0].offset
+            offset: int = consumer.committed([TopicPartition(topic, partition)], timeout=60)[0].offset
             return offset
         finally:
             consumer.close()
@@ -79,7 +79,7 @@ class TestKafka:
     def end(self, topic: str, partition: int) -> int:
         consumer = Consumer({"bootstrap.servers": self.servers, "group.id": "nobody"})
         try:
-            high: int = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)[1]
+            high: int = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=60)[1]
             return high
         finally:
             consumer.close()

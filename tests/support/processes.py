@@ -63,6 +63,6 @@ def running(folder: Path, settings: dict[str, str]) -> Iterator[Processes]:
         processes.close()
 
 
-def ended(process: subprocess.Popen[bytes], seconds: float = 20.0) -> int:
+def ended(process: subprocess.Popen[bytes], seconds: float = 60.0) -> int:
     until(lambda: process.poll() is not None, "the process ends", seconds)
     return int(process.returncode)

@@ -9,7 +9,7 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 
-def wait_for(condition: Callable[[], Value], seconds: float = 20.0, what: str = "") -> Value:
+def wait_for(condition: Callable[[], Value], seconds: float = 60.0, what: str = "") -> Value:
     """Return the first true value of `condition`; AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:

@@ -22,6 +22,7 @@ from indexer.topics import WORK, load_topics, partition_of
 from services.producer.lag import LagReader
 from services.producer.loop import ProducerLoop
 from services.producer.publisher import Publisher
+from tests.support.bars import at_most
 from tests.support.rows import insert_blocks
 from tests.support.waiting import wait_for
 
@@ -38,7 +39,7 @@ def producer(settings: Settings, owner: str = "one") -> Iterator[ProducerLoop]:
         yield ProducerLoop(settings, connection, publisher, LagReader(settings), owner, PARTITIONS, time.monotonic)
 
 
-def turn(loop: ProducerLoop, until: object, seconds: float = 20.0) -> None:
+def turn(loop: ProducerLoop, until: object, seconds: float = 60.0) -> None:
     """Turn the loop until the condition holds."""
 
     def step() -> bool:
@@ -245,13 +246,13 @@ def test_pause_resume_and_cancel_act_within_a_second(deployment: Settings, datab
         assert jobs.job_status(database, 43114, job).published == paused_at == 64 * PARTITIONS
 
         jobs.wish(database, 43114, job, "resume")
-        turn(loop, lambda: jobs.job_status(database, 43114, job).published > paused_at, seconds=1)
+        turn(loop, lambda: jobs.job_status(database, 43114, job).published > paused_at, seconds=at_most(1))
 
         jobs.wish(database, 43114, job, "cancel")
         loop.step()
         drained = jobs.job_status(database, 43114, job).published
         store(database, job, 128, drained - 1)
-        turn(loop, lambda: jobs.job_status(database, 43114, job).state == "cancelled", seconds=1)
+        turn(loop, lambda: jobs.job_status(database, 43114, job).state == "cancelled", seconds=at_most(1))
 
 
 def test_settings_act_while_a_job_runs(deployment: Settings, database: Connection) -> None:
@@ -260,7 +261,7 @@ def test_settings_act_while_a_job_runs(deployment: Settings, database: Connectio
         turn(loop, lambda: jobs.under_way(database, job) == 64 * PARTITIONS)
 
         jobs.change_job(database, 43114, job, {"window_blocks": 64 * PARTITIONS + 640, "priority": "high"})
-        turn(loop, lambda: jobs.under_way(database, job) == 64 * PARTITIONS + 640, seconds=1)
+        turn(loop, lambda: jobs.under_way(database, job) == 64 * PARTITIONS + 640, seconds=at_most(1))
         loop.close()
 
     assert len(numbers(deployment, WORK[0])) == 640
@@ -349,6 +350,7 @@ def test_protocol_13_a_cancelled_job_publishes_again_what_is_missing_in_its_wind
         turn(loop, lambda: jobs.job_status(database, 43114, job).state == "cancelled")
 
 
+@pytest.mark.bar
 def test_ten_thousand_items_are_published_within_a_second(deployment: Settings, database: Connection) -> None:
     with producer(deployment) as loop:
         loop.step()  # connected, the brokers known
@@ -361,4 +363,4 @@ def test_ten_thousand_items_are_published_within_a_second(deployment: Settings, 
         seconds = time.monotonic() - started
 
     assert len(numbers(deployment)) == 10_000
-    assert seconds < 1.0
+    assert seconds < at_most(1.0)
