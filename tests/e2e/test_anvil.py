@@ -17,7 +17,7 @@ from tests.support.command_line import Ran, ran_apart
 from tests.support.deployment import own_database, own_topics
 from tests.support.tokens import IDS, TokenChain
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]  # the first test may install Anvil
 
 CHAIN_ID = 31337
 SEED = 20_260_101

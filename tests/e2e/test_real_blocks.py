@@ -27,7 +27,7 @@ from tests.support.command_line import Ran, ran_apart
 from tests.support.deployment import own_database, own_topics
 from tests.support.recorded import RecordedChain, Row, recorded_chain, tampered_chain
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]  # the first test waits for the stack and its chain
 
 CHAINS = {
     "Ethereum": 1,
@@ -158,6 +158,7 @@ def test_the_job_ends_with_every_block_stored(chain: Indexed) -> None:
     report = chain.processed.json()
 
     assert (report["stored"], report["dead"], report["dead_letters"]) == (len(chain.recorded.blocks), 0, {})
+    assert report["restarts"] == {}
     assert [(job["id"], job["state"]) for job in report["jobs"]] == [(chain.queued.json()["job"], "done")]
     assert [row["number"] for row in chain.rows("blocks", "number")] == sorted(chain.recorded.blocks)
     assert chain.rows("dead_letters", "id") == []
