@@ -59,7 +59,7 @@ def build_due_indexes(connection: Connection) -> list[str]:
     """Build what is missing and due; return the names of the indexes built.
 
     `connection` is in autocommit mode (CONCURRENTLY cannot be in a transaction). Nothing happens while another
-    process builds. What a crash left half-built is dropped first.
+    process builds. What a crash left half-built is dropped first. A leaf that got an index is analyzed.
     """
     assert connection.autocommit, "CREATE INDEX CONCURRENTLY cannot run inside a transaction"
     due = missing_indexes(connection)
@@ -67,7 +67,10 @@ def build_due_indexes(connection: Connection) -> list[str]:
         return []
     try:
         connection.execute(_SESSION)
-        return [index.name for index in missing_indexes(connection) if _build(connection, index)]
+        built = [index for index in missing_indexes(connection) if _build(connection, index)]
+        for leaf in sorted({index.leaf for index in built}):
+            connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(leaf)))  # or plans guess until autovacuum
+        return [index.name for index in built]
     finally:
         if not connection.broken:
             connection.execute(_RESET)
