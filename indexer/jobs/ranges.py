@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from indexer.errors import UserError
+from indexer.topics import STRIPE
 
-STRIPE = 64  # heights that share a partition and a row of job_coverage
 HIGHEST = 2**62
 FULL_MASK = (1 << STRIPE) - 1
 
