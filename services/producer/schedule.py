@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from indexer.jobs.ranges import STRIPE
+from indexer.topics import STRIPE
 
 
 @dataclass(slots=True)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer.errors import UserError
-from indexer.jobs.ranges import STRIPE, Ranges, parse_manifest
+from indexer.jobs.ranges import Ranges, parse_manifest
+from indexer.topics import STRIPE
 
 pairs = st.lists(
     st.tuples(st.integers(0, 2000), st.integers(1, 300)).map(lambda p: (p[0], p[0] + p[1])), min_size=1, max_size=8
