@@ -1,4 +1,4 @@
-"""Bars of speed: strict in `make bars`, on a machine that does nothing else; with slack in `make test`."""
+"""Bars of speed: strict in `make bars`, on a machine that does nothing else; elsewhere with slack."""
 
 from __future__ import annotations
 
