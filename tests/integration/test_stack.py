@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
@@ -48,6 +49,16 @@ def processes_of(folder: Path) -> list[str]:
     """The command lines of everything that runs with `folder` among its arguments."""
     shown = subprocess.run(["ps", "-A", "-ww", "-o", "stat=,args="], capture_output=True, text=True).stdout
     return [line for line in shown.splitlines() if str(folder) in line and not line.startswith("Z")]
+
+
+def freeze_broker(folder: Path) -> bool:
+    """Stop the broker as soon as it runs: `up` cannot be done then before a signal comes."""
+    for each in psutil.process_iter(["cmdline"]):
+        words = each.info["cmdline"] or [""]
+        if words[0].endswith("java") and "kafka.Kafka" in words and str(folder) in " ".join(words):
+            each.suspend()
+            return True
+    return False
 
 
 def send(servers: str, topic: str, value: bytes) -> None:
@@ -145,11 +156,8 @@ def test_a_stack_that_is_killed_while_it_starts_leaves_nothing_running(folder: P
         command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
 
-    def both_run() -> bool:
-        shown = " ".join(processes_of(folder))
-        return "kafka.Kafka" in shown and "postgres -D" in shown
-
-    assert process.wait_until(both_run, 60)
+    assert process.wait_until(lambda: freeze_broker(folder), 60)
+    assert process.wait_until(lambda: "postgres -D" in " ".join(processes_of(folder)), 60)
     starting.send_signal(number)
     starting.communicate()
 
