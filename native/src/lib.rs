@@ -1,0 +1,13 @@
+//! The hot loops of decoder and persister, each with its Python twin as oracle and fall-back.
+
+mod prove;
+mod rows;
+
+use pyo3::prelude::*;
+
+/// What `indexer/native.py` looks for.
+#[pymodule]
+fn indexer_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    prove::register(module)?;
+    rows::register(module)
+}
