@@ -236,6 +236,9 @@ consumer_progress = Table(
     Column("backend_start", DateTime(timezone=True)),
     Column("marker", BigInteger),
     Column("deaths", Integer, nullable=False, server_default="0"),
+    Column("marker_by", Text),
+    Column("marker_at", DateTime(timezone=True)),
+    Column("death_cause", Text),
     Column("applied_generation", BigInteger, nullable=False, server_default="0"),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
@@ -273,7 +276,8 @@ dead_letters = Table(
     Column("replay_count", Integer, nullable=False),
     Column("block_number", BigInteger),
     Column("job_id", BigInteger),
-    Column("state", Text, nullable=False, server_default="open"),  # open | resolved | replayed | quarantined | dropped
+    # open | resolved | replayed | superseded (by a newer letter) | quarantined | dropped
+    Column("state", Text, nullable=False, server_default="open"),
     Column("service", Text, nullable=False),
     Column("stage", Text, nullable=False),
     Column("code", Text, nullable=False),
@@ -287,6 +291,8 @@ dead_letters = Table(
     Column("record_value", Bytes),
     Column("record_headers", JSONB, nullable=False),  # [[name, hex], …], in order, as on the topic
     Column("indexed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("run_id", BigInteger),  # of the replay that it died in
+    Column("replayed_at", DateTime(timezone=True)),
     Index(
         "dead_letters_origin",
         "origin_topic_id",
@@ -298,6 +304,49 @@ dead_letters = Table(
     Index("dead_letters_state", "chain_id", "state"),
     Index("dead_letters_fingerprint", "fingerprint"),
     Index("dead_letters_block", "chain_id", "block_number"),
+    Index("dead_letters_run", "run_id", postgresql_where=text("run_id IS NOT NULL")),
+)
+
+replay_runs = Table(
+    "replay_runs",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("selection", JSONB, nullable=False),  # what was asked for, in words
+    Column("actor", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="running"),  # running | stopped | done
+    Column("total", Integer, nullable=False),
+    Column("position", Integer, nullable=False, server_default="0"),  # derived from the group's offset in Kafka
+    Column("canary", Integer, nullable=False, server_default="0"),
+    Column("rate", Double),  # letters a second
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("message", Text),
+)
+
+# the frozen selection: position counts from 0
+replay_items = Table(
+    "replay_items",
+    metadata,
+    Column("run_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("letter_id", BigInteger, nullable=False),
+    Column("outcome", Text),  # replayed | why it was passed by; NULL: not yet
+    Index("replay_items_letter", "letter_id"),
+)
+
+letter_actions = Table(
+    "letter_actions",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("selection", JSONB, nullable=False),
+    Column("letters", Integer, nullable=False),
+    Column("run_id", BigInteger),
+    Column("note", Text),
 )
 
 outbox = Table(
