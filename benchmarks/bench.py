@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.environment import ROOT, Environment, environment
@@ -89,6 +90,7 @@ def _process(
     peaks: dict[str, float] = defaultdict(float)
     spent: dict[str, float] = {}
     reached: dict[int, float] = {}  # tenths stored -> when
+    connection = here.connect()  # one for all looks: a new one each time would show among the database's figures
     while running.poll() is None:
         for process in [psutil.Process(running.pid), *psutil.Process(running.pid).children()]:
             try:
@@ -97,11 +99,12 @@ def _process(
                 spent[name] = times.user + times.system
             except (psutil.Error, OSError):
                 continue  # it ended while we looked
-        stored = _stored(here)
+        stored = _stored(connection)
         for tenth in range(11):
             if stored >= max(options.blocks * tenth // 10, 1):
                 reached.setdefault(tenth, time.monotonic())
-        time.sleep(0.2)
+        time.sleep(0.5)
+    connection.close()
     assert running.stdout is not None
     if running.returncode not in (0, 1):
         raise SystemExit(running.returncode)
@@ -109,9 +112,8 @@ def _process(
     return json.loads(running.stdout.read()), dict(peaks), spent, round(first / last, 2) if last else 0.0
 
 
-def _stored(here: Environment) -> int:
-    with here.connect() as connection:
-        row = connection.execute("SELECT coalesce(sum(bit_count(stored)), 0) FROM job_coverage").fetchone()
+def _stored(connection: psycopg.Connection[Any]) -> int:
+    row = connection.execute("SELECT coalesce(sum(bit_count(stored)), 0) FROM job_coverage").fetchone()
     return int(row[0]) if row else 0
 
 

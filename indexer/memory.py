@@ -207,8 +207,8 @@ class MemorySink:
 class MemoryHandler:
     """The result of a record is its value; finished at once, or with `by_hand` when the test says so."""
 
-    def __init__(self, *, by_hand: bool = False, window: int = 100) -> None:
-        self._by_hand, self._window = by_hand, window
+    def __init__(self, *, by_hand: bool = False, window: int = 100, urgent: Collection[bytes] = ()) -> None:
+        self._by_hand, self._window, self._urgent = by_hand, window, urgent
         self._finished: list[Handled[bytes]] = []
         self.waiting: dict[bytes, Record] = {}
         self.submitted: list[bytes] = []
@@ -218,7 +218,7 @@ class MemoryHandler:
     def finish(self, *values: bytes) -> None:
         for value in values:
             record = self.waiting.pop(value)
-            self._finished.append(Handled(record.source, record.offset, value, len(value)))
+            self._finished.append(Handled(record.source, record.offset, value, len(value), value in self._urgent))
 
     def submit(self, records: Sequence[Record]) -> None:
         if len(records) > self.room():

@@ -51,6 +51,7 @@ class Handled(Generic[Result_co]):
     offset: int
     result: Result_co
     size: int = 0  # bytes that the result occupies, for the limits of `Pace`
+    urgent: bool = False  # of the chain's head: not to wait for company
 
 
 class Listener(Protocol):
@@ -120,7 +121,8 @@ class Sink(Protocol[Result_contra]):
 class Pace:
     """How much is collected before it is written, and how much is held at most."""
 
-    seconds: float = 0.2  # between two writes, unless a limit is reached; the first after a silence does not wait
+    seconds: float = 0.5  # between two writes, unless a limit is reached; the first after a silence does not wait
+    urgent_seconds: float = 0.1  # the same while something urgent is ready
     results: int = 500  # most results in one write
     bytes: int = 16 * 1024 * 1024  # most bytes in one write; a single result may be larger
     under_way: int = 2_000  # most records polled and not written yet
@@ -163,6 +165,7 @@ class Pipeline(Generic[Result]):
         self._stored: dict[TopicPartition, int] = {}  # offsets that were written last
         self._due_at: float | None = None  # when the next write is to be tried; None while nothing is ready
         self._wrote_at = clock() - self._pace.seconds
+        self._urgent = False  # something that is not written yet
         self._failures = 0  # in a row: of writing, or of starting over
         self._told: Rewind | OwnershipLost | None = None  # heard in a write, acted on between two steps
         self.progress = Progress()
@@ -237,6 +240,7 @@ class Pipeline(Generic[Result]):
         busy = self._flight.unfinished > 0
         for handled in self._handler.completed(self._patience(0.02) if busy else 0.0):
             self._flight.finish(handled.source, handled.offset, handled, handled.size)
+            self._urgent = self._urgent or handled.urgent
         if busy:
             self.progress.seconds_waited["work"] += self._clock() - started
         self._look_when_due()
@@ -246,7 +250,8 @@ class Pipeline(Generic[Result]):
             return
         full = self._flight.finished >= self._pace.results or self._flight.finished_bytes >= self._pace.bytes
         if self._flight.has_ready():
-            self._due_at = self._clock() if full else max(self._clock(), self._wrote_at + self._pace.seconds)
+            pause = 0.0 if full else self._pace.urgent_seconds if self._urgent else self._pace.seconds
+            self._due_at = max(self._clock(), self._wrote_at + pause)
         elif not self._flight and self._clock() - self._wrote_at >= self._pace.silence_seconds:
             self._write_positions()
 
@@ -281,7 +286,7 @@ class Pipeline(Generic[Result]):
         self.progress.writes += 1
         self.progress.written += len(self._batch)
         self._stored.update(self._offsets)
-        self._batch, self._offsets = [], {}
+        self._batch, self._offsets, self._urgent = [], {}, False
         self._wrote_at = self._clock()
         self._go_on()
         return True

@@ -20,6 +20,11 @@ class Reason(StrEnum):
     REPAIR = "repair"
     REPLAY = "replay"
 
+    @property
+    def is_urgent(self) -> bool:
+        """Tell whether readers wait for the block at the chain's head."""
+        return self in (Reason.HEAD, Reason.REORG)
+
 
 class Proof(IntFlag):
     """What was recomputed and found equal before the block was published (column `blocks.proofs`)."""

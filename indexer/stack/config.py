@@ -8,7 +8,7 @@ from indexer.stack.layout import Broker, Layout
 
 MESSAGE_BYTES = 33 * 1024 * 1024 + 64 * 1024  # the largest record (33 MiB) and its batch's frame
 # Two cores: the serial collector has the least work and the least memory.
-BROKER_JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError")
+BROKER_JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError")
 TOOL_JVM = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 BROKER = {

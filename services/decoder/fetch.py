@@ -17,7 +17,6 @@ from indexer.errors import FatalError, IndexerError, OutageError, PoisonError, T
 from indexer.inflight import Record, TopicPartition
 from indexer.outputs import Output
 from indexer.pipeline import Handled
-from indexer.records import Reason
 from indexer.rpc.fetch import Fetched, Wanted
 from indexer.tally import Stopwatch, Tally
 from services.decoder.handler import Decoder, Refusal, Task
@@ -69,7 +68,7 @@ class _Flight:
 
     @property
     def urgent(self) -> bool:
-        return self.task.item.reason in (Reason.HEAD, Reason.REORG)
+        return self.task.item.reason.is_urgent
 
 
 class BlockHandler:
@@ -272,4 +271,4 @@ class BlockHandler:
         record = flight.task.record
         size = sum(output.size for output in outputs)
         self._flights[record.source].pop(record.offset)
-        self._done.append(Handled(record.source, record.offset, outputs, size))
+        self._done.append(Handled(record.source, record.offset, outputs, size, flight.urgent))

@@ -59,17 +59,14 @@ class BlockHandler:
             return []
         lap = self._work.stopwatch()
         pending, self._pending = self._pending, []
-        handled = [
-            Handled(
-                record.source,
-                record.offset,
-                Item(record, read(record, self._chain_id, self._partitions)),
-                len(record.value or b""),
-            )
-            for record in pending
-        ]
+        handled = [self._handled(record) for record in pending]
         lap("decode")
         return handled
+
+    def _handled(self, record: Record) -> Handled[Item]:
+        value = read(record, self._chain_id, self._partitions)
+        urgent = isinstance(value, Rollback) or (isinstance(value, DecodedBlock) and value.reason.is_urgent)
+        return Handled(record.source, record.offset, Item(record, value), len(record.value or b""), urgent)
 
     def room(self) -> int:
         return _MOST_PENDING - len(self._pending)

@@ -70,11 +70,28 @@ def test_the_first_write_after_a_silence_is_at_once_the_next_one_waits() -> None
     world.step()
     world.produce(b"b")
 
-    world.step(3, seconds=0.05)
+    world.step(4, seconds=0.1)
     assert world.sink.stored == [b"a"]
 
-    world.step(seconds=0.06)
+    world.step(seconds=0.11)
     assert world.sink.stored == [b"a", b"b"]
+
+
+def test_what_is_urgent_waits_less_and_takes_the_others_along() -> None:
+    world = World(MemoryHandler(urgent={b"head"}))
+    world.produce(b"a")
+    world.step()
+    world.produce(b"b", b"head")
+
+    world.step(seconds=0.09)
+    assert world.sink.stored == [b"a"]
+
+    world.step(seconds=0.02)
+    assert world.sink.stored == [b"a", b"b", b"head"]
+
+    world.produce(b"c")
+    world.step(4, seconds=0.1)
+    assert world.sink.stored == [b"a", b"b", b"head"]
 
 
 def test_a_full_batch_does_not_wait() -> None:
