@@ -1,15 +1,24 @@
 # One image for every service, the command line and the development node: docker build -t evm-kafka-indexer .
 ARG PYTHON=3.11-slim-bookworm
 
+FROM rust:1-slim-bookworm AS rust
+
 FROM python:${PYTHON} AS build
 WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+COPY --from=rust /usr/local/rustup /usr/local/rustup
+COPY --from=rust /usr/local/cargo /usr/local/cargo
+ENV RUSTUP_HOME=/usr/local/rustup CARGO_HOME=/usr/local/cargo PATH=/usr/local/cargo/bin:$PATH
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
 COPY pyproject.toml requirements.lock ./
 COPY tools/sublock.py tools/
-RUN python tools/sublock.py =hatchling > build.lock \
+RUN python tools/sublock.py =hatchling =maturin > build.lock \
     && python -m venv /build && /build/bin/pip install --require-hashes --requirement build.lock
 RUN python tools/sublock.py producer decoder persister devchain cli > image.lock \
     && python -m venv /opt/indexer && /opt/indexer/bin/pip install --require-hashes --requirement image.lock
+COPY tools/native.py tools/
+COPY native native
+RUN /build/bin/python tools/native.py wheel dist
 COPY README.md ./
 COPY schemas schemas
 COPY indexer indexer

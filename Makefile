@@ -8,6 +8,7 @@ VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+NATIVE := $(VENV)/.native
 # uv installs in seconds what takes pip minutes; pip installs uv, by its hash in the lock.
 PIP := $(BIN)/uv pip
 PIP_OPTIONS := --quiet --python $(BIN)/python
@@ -40,7 +41,7 @@ stack-down: install ## Stop the local Kafka and PostgreSQL
 ##@ Work on it
 
 .PHONY: install
-install: $(INSTALLED) ## Make the virtual environment from the lock (VENV, PYTHON: where, with which Python 3.11+)
+install: $(INSTALLED) $(NATIVE) ## Make the virtual environment from the lock (VENV, PYTHON: where, with which Python 3.11+)
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || { test -n "$(PYTHON)" && $(PYTHON) -m venv $(VENV); } \
@@ -52,6 +53,15 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(PIP) install $(PIP_OPTIONS) --require-hashes --requirement requirements.lock
 	$(PIP) install $(PIP_OPTIONS) --no-deps --no-build-isolation --editable .
 	@touch $@
+
+$(NATIVE): native/Cargo.toml native/crates.lock tools/native.py $(wildcard native/src/*.rs) | $(INSTALLED)
+	@$(BIN)/python -m tools.native
+	@touch $@
+
+.PHONY: native
+native: $(INSTALLED) ## Build the native module (Rust; `install` does so where there is one), again if it was left out
+	@rm -f $(NATIVE)
+	@$(MAKE) --no-print-directory $(NATIVE)
 
 .PHONY: check
 check: check-format check-types check-imports check-dead-code check-schemas check-files check-docs ## All checks (with -k: all of them, whatever fails)
@@ -121,6 +131,7 @@ lock: install ## Resolve requirements.lock again (newer versions: make lock UPGR
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	    --generate-hashes --no-emit-index-url --no-header --quiet $(if $(UPGRADE),--upgrade) --output-file requirements.lock
 	cd tools/anvil && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
+	$(if $(UPGRADE),$(BIN)/python -m tools.native lock)
 
 .PHONY: anvil
 anvil: $(ANVIL) ## Install Anvil, the Ethereum node that integration tests run (needs npm)
@@ -137,5 +148,5 @@ $(ANVIL): tools/anvil/package.json tools/anvil/package-lock.json
 .PHONY: clean
 clean: ## Stop the local stack, and remove what was built and installed
 	@if test -x $(BIN)/indexer && test -d .local; then $(BIN)/indexer stack down || true; fi
-	rm -rf $(VENV) .local .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage* build dist *.egg-info
+	rm -rf native/target native/Cargo.lock $(VENV) .local .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage* build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
