@@ -30,6 +30,7 @@ class Settings:
     schema_registry_url: str = _setting("", "register or compare the schemas there; nothing needs it", secret=True)
     models: tuple[str, ...] = _setting((), "model files (TOML), comma-separated")
     verify: str = _setting("full", "full | senders (adds every sender) | consistency (less)")
+    native: str = _setting("auto", "compiled hot loops: auto (where they are built) | off | required")
 
     rpc_max_rps: float = _setting(0.0, "requests a second for each URL, for the whole deployment; 0: no limit")
     rpc_batch_size: int = _setting(50, "most blocks in one JSON-RPC batch; adapts below it")
@@ -81,6 +82,7 @@ class Settings:
 
 _CHOICES = {
     "verify": ("full", "senders", "consistency"),
+    "native": ("auto", "off", "required"),
     "group_protocol": ("classic", "consumer"),
     "log_format": ("text", "json"),
     "log_level": ("debug", "info", "warning", "error"),

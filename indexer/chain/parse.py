@@ -36,7 +36,7 @@ from indexer.chain.withdrawals import check_withdrawals
 from indexer.errors import PoisonError
 from indexer.records import Header, Logs, Transactions
 
-_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
 
 _ZERO = "0x0"
 _COMMON_TYPES = frozenset(("0x0", "0x1", "0x2"))
@@ -67,7 +67,7 @@ def parse_block(block: Json, receipts: list[Json], chain: ChainRules) -> tuple[H
         return header, transactions, _parse_receipts(block, receipts, transactions)
     except PoisonError:
         raise
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise malformed(explain(block, receipts)) from error
 
 
@@ -164,9 +164,19 @@ def _transaction_extras(items: Sequence[Json], kinds: list[int], chain: ChainRul
     return [
         None
         if kind == 0 or (kind <= 2 and item.get("accessList") in _HAVE_NO_LIST and item.get("chainId", own) == own)
-        else _extra(item, _TRANSACTION_EXTRAS, chain)
+        else transaction_extra(item, chain)
         for item, kind in zip(items, kinds, strict=True)
     ]
+
+
+def transaction_extra(item: Json, chain: ChainRules) -> str | None:
+    """Return the fields of a typed transaction that no column holds as compact JSON; None when it has none."""
+    return _extra(item, _TRANSACTION_EXTRAS, chain)
+
+
+def receipt_extra(item: Json) -> str | None:
+    """Return the fields of a receipt that no column holds as compact JSON; None when it has none."""
+    return _extra(item, _RECEIPT_EXTRAS, None)
 
 
 def _extra(item: Json, names: tuple[str, ...], chain: ChainRules | None) -> str | None:
@@ -203,9 +213,7 @@ def _parse_receipts(block: Json, receipts: list[Json], transactions: Transaction
     prices = [item.get("effectiveGasPrice") for item in receipts]
     t.receipt_effective_gas_price = optional_integers(prices, WORD)
     t.receipt_contract_address = optional_octet_column([item.get("contractAddress") for item in receipts], 20)
-    t.receipt_extra = [
-        None if _RECEIPT_EXTRA_SET.isdisjoint(item) else _extra(item, _RECEIPT_EXTRAS, None) for item in receipts
-    ]
+    t.receipt_extra = [None if _RECEIPT_EXTRA_SET.isdisjoint(item) else receipt_extra(item) for item in receipts]
     return _parse_logs(block, logs, hashes)
 
 

@@ -31,11 +31,15 @@ def _candidates(header: Header, count: int, sample_every: int) -> list[int]:
     """Return the transactions to look at; of a sample, the first that is signed is taken."""
     if not sample_every or not count:
         return list(range(count))
-    block_draw, row_draw = int.from_bytes(header.hash[24:], "big"), int.from_bytes(header.hash[16:24], "big")
-    if block_draw % sample_every:
-        return []
-    start = row_draw % count
-    return [*range(start, count), *range(start)]
+    start = draw(header, count, sample_every)
+    return [] if start is None else [*range(start, count), *range(start)]
+
+
+def draw(header: Header, count: int, sample_every: int) -> int | None:
+    """Return the transaction from which on, and around, the sample's is looked for; None: not in this block."""
+    if not count or int.from_bytes(header.hash[24:], "big") % sample_every:
+        return None
+    return int.from_bytes(header.hash[16:24], "big") % count
 
 
 def is_signed(transactions: Transactions, index: int) -> bool:
@@ -50,7 +54,15 @@ def recover_sender(transactions: Transactions, index: int, chain: ChainRules) ->
     digest = keccak256(signing_payload(transactions, index, chain))
     try:
         r, s = transactions.r[index].to_bytes(32, "big"), transactions.s[index].to_bytes(32, "big")
-        key = PublicKey.from_signature_and_message(r + s + bytes((parity,)), digest, hasher=None)
+        return recover(digest, r + s + bytes((parity,)))
     except (ValueError, OverflowError):
+        return None
+
+
+def recover(digest: bytes, signature: bytes) -> bytes | None:
+    """Return the address that signed `digest`; `signature` is r, s and which key that fits; None when it is none."""
+    try:
+        key = PublicKey.from_signature_and_message(signature, digest, hasher=None)
+    except ValueError:
         return None
     return keccak256(key.format(compressed=False)[1:])[12:]

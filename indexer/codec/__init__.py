@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,6 +23,7 @@ __all__ = [
     "encode_work_item",
 ]
 
+_NOTHING_PACKED: Mapping[str, Mapping[str, Any]] = {}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -51,9 +53,12 @@ def decode_work_item(value: bytes) -> BlockWorkItem:
     return _work_item(record)
 
 
-def encode_block(block: DecodedBlock) -> bytes:
-    """Raises PoisonError UNENCODABLE, naming the column."""
-    return _wire.encode("decoded_block", _block.to_avro(block))
+def encode_block(block: DecodedBlock, packed: Mapping[str, Mapping[str, Any]] = _NOTHING_PACKED) -> bytes:
+    """Encode a block; `packed` has the columns of those of its structs that are bytes already, by name.
+
+    Raises PoisonError UNENCODABLE, naming the column.
+    """
+    return _wire.encode("decoded_block", _block.to_avro(block, packed))
 
 
 def encode_rollback(rollback: Rollback) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -32,15 +33,18 @@ _UINT256 = ("difficulty", "base_fee_per_gas", "total_difficulty")
 _PACKING = (ValueError, TypeError, OverflowError, LookupError, AttributeError, struct.error)
 
 
-def to_avro(block: DecodedBlock) -> dict[str, Any]:
-    """Return the Avro record of a block; raises PoisonError UNENCODABLE naming the column that does not fit."""
+def to_avro(block: DecodedBlock, packed: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the Avro record of a block, with those structs as they are that are `packed` already.
+
+    Raises PoisonError UNENCODABLE naming the column that does not fit.
+    """
     record: dict[str, Any] = {name: getattr(block, name) for name in _PLAIN}
     record["reason"] = block.reason
     record["proofs"] = int(block.proofs)
     record["header"] = _pack_header(block.header)
     record["undecoded_logs"] = _pack_indexes(block.undecoded_logs)
     for name, columns in _columns().items():
-        record[name] = _pack_struct(name, columns, getattr(block, name))
+        record[name] = packed[name] if name in packed else _pack_struct(name, columns, getattr(block, name))
     return record
 
 

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 from indexer import codec
-from indexer.abi.decode import decode_logs
+from indexer.abi.decode import Decoded, decode_logs
 from indexer.abi.models import ModelSet
 from indexer.chain.parse import parse_block
+from indexer.chain.prove import Proven, genuine_header, prove
 from indexer.chain.rules import ChainRules
 from indexer.chain.verify import Mode, verify
 from indexer.deadletter import dead_letter_headers
@@ -70,6 +72,7 @@ class Decoder:
     partitions: int
     topic_ids: Mapping[str, str] = field(default_factory=dict)  # name in Kafka → id
     build: str = ""
+    native: ModuleType | None = None  # proves usual blocks faster
 
     def read(self, record: Record) -> Task:
         """Return the work item of a record; raises PoisonError."""
@@ -85,38 +88,37 @@ class Decoder:
         """Return the record for `blocks.decoded`; `lap` is told when a stage is over."""
         item, stage = task.item, "parse"
         try:
-            header, transactions, logs = parse_block(raw_block, raw_receipts, self.chain)
-            if header.number != item.number:
-                raise PoisonError(f"asked for block {item.number}, got {header.number}", code="OTHER_NUMBER")
-            lap(stage)
-            stage = "verify"
-            proofs = verify(header, transactions, logs, self.chain, self.mode, item.expected_hash)
-            lap(stage)
+            block = self._usual(item, raw_block, raw_receipts, lap)
+            if block is None:
+                header, transactions, logs = parse_block(raw_block, raw_receipts, self.chain)
+                if header.number != item.number:
+                    raise PoisonError(f"asked for block {item.number}, got {header.number}", code="OTHER_NUMBER")
+                lap(stage)
+                stage = "verify"
+                proofs = verify(header, transactions, logs, self.chain, self.mode, item.expected_hash)
+                lap(stage)
+                block = Proven(header, transactions, logs, proofs)
             stage = "decode"
-            decoded = decode_logs(logs, item.number, self.models, self.wrapped)
+            decoded = decode_logs(block.logs, item.number, self.models, self.wrapped)
             lap(stage)
             stage = "encode"
-            value = codec.encode_block(
-                DecodedBlock(
-                    chain_id=item.chain_id,
-                    header=header,
-                    transactions=transactions,
-                    logs=logs,
-                    token_transfers=decoded.token_transfers,
-                    decoded_events=decoded.decoded_events,
-                    proofs=proofs,
-                    undecoded_logs=decoded.undecoded,
-                    generation=item.generation,
-                    job_id=item.job_id,
-                    reason=item.reason,
-                    model_version=self.models.version,
-                )
-            )
-            output = self._decoded(task, value)
+            output = self._decoded(task, self._encoded(item, block, decoded))
             lap(stage)
         except PoisonError as error:
             return Refusal(stage, error)
         return output
+
+    def _usual(self, item: BlockWorkItem, raw_block: Any, raw_receipts: Any, lap: Lap) -> Proven | None:
+        """Return what compiled code has proven; None where there is none, and where it leaves the block to others."""
+        if self.native is None or self.mode != "full":
+            return None
+        header = genuine_header(raw_block, self.chain, item.expected_hash)
+        lap("parse")
+        if header is None or header.number != item.number:
+            return None
+        block = prove(self.native, header, raw_block, raw_receipts, self.chain)
+        lap("verify")
+        return block
 
     def failed(self, task: Task, error: IndexerError, stage: str, now_ms: int) -> tuple[Output, ...]:
         """Return what is written for an item that could not be fetched, or used, this time."""
@@ -136,6 +138,25 @@ class Decoder:
         history = read_attempts(record, self.topic_ids)
         attempts = Attempts(history.origin, history.failed + 1, history.first_failed_ms or now_ms)
         return self._dead(record, error, "read", attempts, now_ms)
+
+    def _encoded(self, item: BlockWorkItem, block: Proven, decoded: Decoded) -> bytes:
+        return codec.encode_block(
+            DecodedBlock(
+                chain_id=item.chain_id,
+                header=block.header,
+                transactions=block.transactions,
+                logs=block.logs,
+                token_transfers=decoded.token_transfers,
+                decoded_events=decoded.decoded_events,
+                proofs=block.proofs,
+                undecoded_logs=decoded.undecoded,
+                generation=item.generation,
+                job_id=item.job_id,
+                reason=item.reason,
+                model_version=self.models.version,
+            ),
+            block.packed,
+        )
 
     def _decoded(self, task: Task, value: bytes) -> Output:
         number = task.item.number

@@ -8,9 +8,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import cast
 
-from indexer import service
+from indexer import native, service
 from indexer.abi.models import load_models, wrapped_native
 from indexer.chain.rules import rules_for
 from indexer.chain.verify import Mode
@@ -89,7 +90,15 @@ def decoder(settings: Settings) -> Decoder:
         partitions=checked.partitions,
         topic_ids=checked.ids,
         build=os.environ.get("INDEXER_BUILD", ""),
+        native=native_code(settings),
     )
+
+
+def native_code(settings: Settings) -> ModuleType | None:
+    """Return what proves usual blocks; raises UserError where it is required and not built."""
+    module = native.load(settings.native)
+    log.info("blocks are proven %s", "in Python" if module is None else "by compiled code, and unusual ones in Python")
+    return module
 
 
 def block_fetcher(settings: Settings) -> BlockFetcher:

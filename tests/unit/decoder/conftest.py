@@ -19,6 +19,7 @@ from indexer.records import BlockWorkItem
 from indexer.rpc.fetch import Fetched
 from indexer.topics import load_topics
 from services.decoder.handler import Decoder
+from tests.support.native import compiled
 
 CHAIN = 43114
 HEAD = 20
@@ -50,8 +51,8 @@ def fetched(answers: dict[int, tuple[bytes, bytes]]) -> Fetch:
     return make
 
 
-@pytest.fixture
-def decoder() -> Decoder:
+@pytest.fixture(params=["python", "native"])
+def decoder(request: pytest.FixtureRequest) -> Decoder:
     topics = load_topics("t.")
     return Decoder(
         chain=rules_for(CHAIN),
@@ -62,6 +63,7 @@ def decoder() -> Decoder:
         partitions=12,
         topic_ids={name: f"id of {name}" for name in topics.names},
         build="abc",
+        native=compiled() if request.param == "native" else None,
     )
 
 

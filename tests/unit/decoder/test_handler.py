@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from indexer import codec
+from indexer.chain.verify import Mode
 from indexer.deadletter import read_letter
 from indexer.errors import IndexerError, NotYetError, PoisonError, TransientError
 from indexer.inflight import Record
@@ -62,6 +63,37 @@ def test_a_block_becomes_a_record_in_the_partition_of_its_height(decoder: Decode
     assert isinstance(block, DecodedBlock)
     assert (block.header.number, block.generation, block.job_id, block.reason) == (7, 3, 1, Reason.REPAIR)
     assert Proof.RECEIPTS_ROOT | Proof.TRANSACTIONS_ROOT | Proof.HEADER_HASH in block.proofs
+
+
+def test_compiled_code_makes_the_same_record(decoder: Decoder, fetched: Fetch, answers: dict[int, Any]) -> None:
+    tasks = [decoder.read(record_of(number)) for number in answers]
+    in_python = replace(decoder, native=None)
+
+    records = [decoded(decoder, task, fetched(task.item.number)) for task in tasks]
+
+    assert records == [decoded(in_python, task, fetched(task.item.number)) for task in tasks]
+
+
+def test_usual_blocks_are_left_to_compiled_code(
+    decoder: Decoder, fetched: Fetch, answers: dict[int, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler, "parse_block", None)
+    if decoder.native is None:
+        pytest.skip("Python alone")
+
+    outputs = [decoded(decoder, decoder.read(record_of(number)), fetched(number)) for number in answers]
+
+    assert all(isinstance(output, Output) for output in outputs)
+
+
+@pytest.mark.parametrize("mode", ["senders", "consistency"])
+def test_other_modes_than_full_are_pythons(decoder: Decoder, fetched: Fetch, mode: Mode) -> None:
+    output = decoded(replace(decoder, mode=mode), decoder.read(record_of(7)), fetched(7))
+
+    assert isinstance(output, Output)
+    block = codec.decode_record(output.value or b"")
+    assert isinstance(block, DecodedBlock)
+    assert (Proof.SENDERS in block.proofs) == (mode == "senders")
 
 
 def test_every_block_of_the_chain_is_proven(decoder: Decoder, fetched: Fetch, answers: dict[int, Any]) -> None:
