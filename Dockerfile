@@ -12,13 +12,13 @@ ENV RUSTUP_HOME=/usr/local/rustup CARGO_HOME=/usr/local/cargo PATH=/usr/local/ca
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
 COPY pyproject.toml requirements.lock ./
 COPY tools/sublock.py tools/
-RUN python tools/sublock.py =hatchling =maturin > build.lock \
+RUN python tools/sublock.py =hatchling > build.lock \
     && python -m venv /build && /build/bin/pip install --require-hashes --requirement build.lock
 RUN python tools/sublock.py producer decoder persister devchain cli > image.lock \
     && python -m venv /opt/indexer && /opt/indexer/bin/pip install --require-hashes --requirement image.lock
 COPY tools/native.py tools/
 COPY native native
-RUN /build/bin/python tools/native.py wheel dist
+RUN /build/bin/python tools/native.py build "$(/opt/indexer/bin/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')"
 COPY README.md ./
 COPY schemas schemas
 COPY indexer indexer

@@ -1,8 +1,8 @@
-"""Builds the native module into this Python's environment: `python -m tools.native [build|wheel DIR|lock]`.
+"""Builds the native module for this Python, into its site-packages or DIR: `python -m tools.native [build [DIR]|lock]`.
 
 Nothing needs it: without Rust, or without a way to get its crates, decoder and persister run the Python code that the
-module speeds up, and `build` says so. `native/crates.lock` pins every crate by version and SHA-256 (Cargo.lock is made
-from it on the spot: it would name a registry in every line).
+module speeds up, and `build` says so; with a DIR that is a failure. `native/crates.lock` pins every crate by version
+and SHA-256 (Cargo.lock is made from it on the spot: it would name a registry in every line).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ class NativeError(Exception):
 
 def main(arguments: Sequence[str]) -> int:
     command, operands = (arguments[0], arguments[1:]) if arguments else ("build", [])
-    if command not in ("build", "wheel", "lock") or len(operands) != (command == "wheel"):
+    if command not in ("build", "lock") or len(operands) > (command == "build"):
         print(__doc__, file=sys.stderr)
         return 2
     try:
@@ -38,11 +39,10 @@ def main(arguments: Sequence[str]) -> int:
             lock(environ)
         else:
             pin(environ)
-            where = ["build", "--out", *operands] if command == "wheel" else ["develop", "--uv"]
-            _run([sys.executable, "-m", "maturin", *where, "--release", "--locked", *_QUIETLY], environ)
+            build(environ, Path(operands[0] if operands else sysconfig.get_path("platlib")))
     except NativeError as error:
         print(f"native: not built: {error}", file=sys.stderr)
-        if command != "build":
+        if command == "lock" or operands:
             return 1
         print("native: decoder and persister run in plain Python, at about half the speed; later: make native")
     return 0
@@ -80,6 +80,19 @@ def pin(environ: Mapping[str, str]) -> None:
         raise NativeError("the crates are not those of native/crates.lock")
 
 
+def build(environ: Mapping[str, str], folder: Path) -> None:
+    """Compile, and put the module into `folder`. Raises NativeError."""
+    flags = environ.get("RUSTFLAGS", "")
+    if sys.platform == "darwin":  # its linker wants to know every symbol, Python's come when the module is loaded
+        flags += " -C link-arg=-undefined -C link-arg=dynamic_lookup"
+    _cargo({**environ, "RUSTFLAGS": flags, "PYO3_PYTHON": sys.executable}, "build", "--release", "--locked")
+    library = "libindexer_native" + (".dylib" if sys.platform == "darwin" else ".so")
+    module = folder / f"indexer_native{sysconfig.get_config_var('EXT_SUFFIX')}"
+    new = module.with_suffix(".new")  # a module that is in use is replaced, not written over
+    shutil.copyfile(NATIVE / "target" / "release" / library, new)
+    new.replace(module)
+
+
 def read_pins(text: str) -> Pins:
     """Read `crates.lock`."""
     rows = (line.split() for line in text.splitlines())
@@ -97,7 +110,6 @@ def _cargo(environ: Mapping[str, str], *arguments: str) -> None:
 
 
 def _run(command: Sequence[str], environ: Mapping[str, str]) -> None:
-    environ = {**environ, "VIRTUAL_ENV": sys.prefix}
     ended = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if ended.returncode:
         lines = [line for line in (ended.stderr or ended.stdout).splitlines() if line.strip()]
