@@ -54,7 +54,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(PIP) install $(PIP_OPTIONS) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(NATIVE): native/Cargo.toml native/crates.lock tools/native.py $(wildcard native/src/*.rs) | $(INSTALLED)
+$(NATIVE): native/Cargo.toml native/crates.lock tools/native.py $(wildcard native/src/*.rs native/src/*/*.rs) | $(INSTALLED)
 	@$(BIN)/python -m tools.native
 	@touch $@
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from indexer.records import DecodedBlock, Reason
+from indexer.records import Reason
 from indexer.topics import STRIPE
+from services.persister.packed import PackedBlock
 
 _SIGN = 1 << 63
 EVERY_JOB = -1
@@ -21,7 +22,7 @@ class Bits:
     masks: list[int] = field(default_factory=list)  # bigint: the highest height of a stripe is the sign
 
 
-def stored_bits(blocks: Iterable[DecodedBlock]) -> Bits:
+def stored_bits(blocks: Iterable[PackedBlock]) -> Bits:
     """Return the bits of blocks that are stored now.
 
     - a block counts for every job that wants its height
@@ -29,7 +30,7 @@ def stored_bits(blocks: Iterable[DecodedBlock]) -> Bits:
     """
     masks: dict[tuple[int, int], int] = {}
     for block in blocks:
-        stripe, at = divmod(block.header.number, STRIPE)
+        stripe, at = divmod(block.number, STRIPE)
         masks[stripe, EVERY_JOB] = masks.get((stripe, EVERY_JOB), 0) | 1 << at
         if block.reason is Reason.REPAIR and block.job_id is not None:
             masks[stripe, block.job_id] = masks.get((stripe, block.job_id), 0) | 1 << at

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from indexer.records import DecodedBlock, Reason
+from indexer.records import Reason
+from services.persister.packed import PackedBlock
 
 
 class Verdict(Enum):
@@ -29,11 +30,11 @@ class Stored:
 class Plan:
     """What a sequence of blocks comes to, one entry per height."""
 
-    insert: dict[int, DecodedBlock] = field(default_factory=dict)
+    insert: dict[int, PackedBlock] = field(default_factory=dict)
     delete: set[int] = field(default_factory=set)  # heights whose rows in the database go first
     raise_generation: dict[int, int] = field(default_factory=dict)  # of rows in the database that stay
-    covered: list[DecodedBlock] = field(default_factory=list)  # whose bits are set
-    refused: list[DecodedBlock] = field(default_factory=list)
+    covered: list[PackedBlock] = field(default_factory=list)  # whose bits are set
+    refused: list[PackedBlock] = field(default_factory=list)
 
 
 def floor_of(number: int, rollbacks: Iterable[tuple[int, int]]) -> int:
@@ -41,7 +42,7 @@ def floor_of(number: int, rollbacks: Iterable[tuple[int, int]]) -> int:
     return max((generation for start, generation in rollbacks if start <= number), default=0)
 
 
-def decide(block: DecodedBlock, stored: Stored | None, floor: int) -> Verdict:
+def decide(block: PackedBlock, stored: Stored | None, floor: int) -> Verdict:
     """Return the fate of one block.
 
     - of a generation below the floor: REFUSE (it would fill the slot that a rollback emptied)
@@ -58,14 +59,14 @@ def decide(block: DecodedBlock, stored: Stored | None, floor: int) -> Verdict:
         return Verdict.REFUSE
     if stored is None:
         return Verdict.STORE
-    if stored.hash == block.header.hash:
+    if stored.hash == block.hash:
         return Verdict.REPLACE if repair or block.model_version > stored.model_version else Verdict.KEEP
     if block.generation > stored.generation or (repair and block.generation == stored.generation):
         return Verdict.REPLACE
     return Verdict.REFUSE
 
 
-def plan(blocks: Iterable[DecodedBlock], stored: Mapping[int, Stored], rollbacks: Collection[tuple[int, int]]) -> Plan:
+def plan(blocks: Iterable[PackedBlock], stored: Mapping[int, Stored], rollbacks: Collection[tuple[int, int]]) -> Plan:
     """Decide about blocks in the order of their records.
 
     - several of one height: each is decided against what the one before left
@@ -76,14 +77,14 @@ def plan(blocks: Iterable[DecodedBlock], stored: Mapping[int, Stored], rollbacks
     result = Plan()
     now: dict[int, Stored] = dict(stored)
     for block in blocks:
-        number = block.header.number
+        number = block.number
         before = now.get(number)
         verdict = decide(block, before, floor_of(number, rollbacks))
         if verdict is Verdict.REFUSE:
             result.refused.append(block)
             continue
         result.covered.append(block)
-        if before is not None and before.hash == block.header.hash:
+        if before is not None and before.hash == block.hash:
             block.generation = max(block.generation, before.generation)
         if verdict is Verdict.KEEP:
             assert before is not None
@@ -94,7 +95,7 @@ def plan(blocks: Iterable[DecodedBlock], stored: Mapping[int, Stored], rollbacks
             result.delete.add(number)
             result.raise_generation.pop(number, None)
         result.insert[number] = block
-        now[number] = Stored(block.header.hash, block.generation, block.model_version)
+        now[number] = Stored(block.hash, block.generation, block.model_version)
     return result
 
 

@@ -1,17 +1,19 @@
-"""The persister's core: a record's bytes in, a decoded block (or what is wrong with it) out; pure."""
+"""The persister's core: a record's bytes in, a block for the store (or what is wrong with it) out; pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
-from indexer.codec import decode_record
 from indexer.errors import PoisonError
 from indexer.inflight import Record, TopicPartition
 from indexer.pipeline import Handled
-from indexer.records import DecodedBlock, Rollback
+from indexer.records import Rollback
 from indexer.tally import Work
 from indexer.topics import partition_of
+from services.persister import packed
+from services.persister.packed import PackedBlock
 
 _MOST_PENDING = 128
 
@@ -21,10 +23,12 @@ class Item:
     """A record and what it carries; a PoisonError makes it a dead letter."""
 
     record: Record
-    value: DecodedBlock | Rollback | PoisonError
+    value: PackedBlock | Rollback | PoisonError
 
 
-def read(record: Record, chain_id: int, partitions: int) -> DecodedBlock | Rollback | PoisonError:
+def read(
+    record: Record, chain_id: int, partitions: int, native: ModuleType | None = None
+) -> PackedBlock | Rollback | PoisonError:
     """Return what `record` carries.
 
     - bytes that are no block and no rollback: poison
@@ -32,13 +36,13 @@ def read(record: Record, chain_id: int, partitions: int) -> DecodedBlock | Rollb
     - a block in another partition than its height's: poison, since that partition's owner would not know of it
     """
     try:
-        value = decode_record(record.value or b"")
+        value = packed.read(record.value or b"", native)
     except PoisonError as error:
         return error
     if value.chain_id != chain_id:
         return PoisonError(f"a record of chain {value.chain_id}, we index {chain_id}", code="OTHER_CHAIN")
-    if isinstance(value, DecodedBlock):
-        number = value.header.number
+    if isinstance(value, PackedBlock):
+        number = value.number
         if number < 0 or partition_of(number, partitions) != record.partition:
             return PoisonError(f"block {number} in partition {record.partition}", code="WRONG_PARTITION")
     return value
@@ -47,7 +51,10 @@ def read(record: Record, chain_id: int, partitions: int) -> DecodedBlock | Rollb
 class BlockHandler:
     """The pipeline's Handler: decodes when asked for results, so that records wait as bytes."""
 
-    def __init__(self, chain_id: int, partitions: int, work: Work | None = None) -> None:
+    def __init__(
+        self, chain_id: int, partitions: int, work: Work | None = None, native: ModuleType | None = None
+    ) -> None:
+        self._native = native
         self._chain_id, self._partitions, self._work = chain_id, partitions, work or Work()
         self._pending: list[Record] = []
 
@@ -64,8 +71,8 @@ class BlockHandler:
         return handled
 
     def _handled(self, record: Record) -> Handled[Item]:
-        value = read(record, self._chain_id, self._partitions)
-        urgent = isinstance(value, Rollback) or (isinstance(value, DecodedBlock) and value.reason.is_urgent)
+        value = read(record, self._chain_id, self._partitions, self._native)
+        urgent = isinstance(value, Rollback) or (isinstance(value, PackedBlock) and value.reason.is_urgent)
         return Handled(record.source, record.offset, Item(record, value), len(record.value or b""), urgent)
 
     def room(self) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from indexer import service
+from indexer import native, service
 from indexer.errors import PoisonError
 from indexer.faults import hook
 from indexer.kafka import config
@@ -16,7 +17,6 @@ from indexer.kafka.admin import KafkaAdmin
 from indexer.kafka.events import EventPublisher
 from indexer.kafka.source import KafkaSource
 from indexer.pipeline import Handled, Offsets, Pace, Pipeline
-from indexer.records import DecodedBlock
 from indexer.report import Reporter
 from indexer.settings import Settings
 from indexer.storage import engine
@@ -27,9 +27,12 @@ from services.persister.connections import SERVICE, PartitionKeeper, RowConnecti
 from services.persister.dlq_indexer import DeadRecord, LetterHandler, LetterWriter
 from services.persister.handler import BlockHandler, Item
 from services.persister.outbox import OutboxRelay
+from services.persister.packed import PackedBlock
 from services.persister.progress import Progress
 from services.persister.sink import OffsetsSink
 from services.persister.store import BlockWriter, Destination
+
+log = logging.getLogger(__name__)
 
 _GROUP, _DLQ_GROUP = "persister", "persister-dlq"
 _MIB = 1024 * 1024
@@ -88,10 +91,12 @@ def blocks(
         tell(work.tally, handled)
         source.commit_for_lag_tools(offsets)
 
+    compiled = native.load(settings.native)
+    log.info("rows are made %s", "in Python" if compiled is None else "by compiled code, and unusual ones in Python")
     sink = OffsetsSink(
         RowConnections(settings),
         Progress(group, admin.topic_ids),
-        BlockWriter(to, PartitionKeeper(settings), fault=hook, work=work),
+        BlockWriter(to, PartitionKeeper(settings), fault=hook, work=work, native=compiled),
         committed,
         fault=hook,
         work=work,
@@ -103,15 +108,15 @@ def blocks(
         under_way=2 * settings.persist_blocks,
         held_bytes=2 * settings.persist_mib * _MIB,
     )
-    return Pipeline(source, BlockHandler(settings.chain_id, partitions, work), sink, time.monotonic, pace)
+    return Pipeline(source, BlockHandler(settings.chain_id, partitions, work, compiled), sink, time.monotonic, pace)
 
 
 def tell(tally: Tally, handled: Sequence[Handled[Item]]) -> None:
     """Count what was committed."""
     for each in handled:
         value = each.result.value
-        if isinstance(value, DecodedBlock):
-            tally.block(value.header.number, each.size, value.job_id)
+        if isinstance(value, PackedBlock):
+            tally.block(value.number, each.size, value.job_id)
         elif isinstance(value, PoisonError):
             tally.failures[value.code] += 1
 
@@ -122,6 +127,8 @@ def letters(settings: Settings, admin: KafkaAdmin, ids: Mapping[str, str]) -> Pi
     group = settings.topic_prefix + _DLQ_GROUP
     consumer = config.consumer(settings, _DLQ_GROUP, "cooperative-sticky", queue_kib=2 * 1024)
     source = KafkaSource(consumer, {topics.dlq: 1}, poll_bytes=_MIB)
+    compiled = native.load(settings.native)
+    log.info("rows are made %s", "in Python" if compiled is None else "by compiled code, and unusual ones in Python")
     sink = OffsetsSink(
         RowConnections(settings),
         Progress(group, admin.topic_ids),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
 
@@ -65,14 +65,6 @@ class BlockRefusedError(PoisonError):
         self.block = block
 
 
-def rows_of(blocks: Iterable[DecodedBlock]) -> Rows:
-    """Return the rows of all blocks; raises BlockRefusedError."""
-    rows = Rows()
-    for block in blocks:
-        _add(rows, block)
-    return rows
-
-
 def add_deltas(deltas: Deltas, transfers: TokenTransfers) -> None:
     """Add what transfers do to balances; the zero address holds nothing (mint, burn, deposit, withdrawal)."""
     get = deltas.get
@@ -102,7 +94,8 @@ def delta_rows(deltas: Deltas) -> bytes:
     return b.rows(4, b"", (b.blobs(tokens), b.numerics(ids), b.blobs(holders), changes))
 
 
-def _add(rows: Rows, block: DecodedBlock) -> None:
+def add_rows(rows: Rows, block: DecodedBlock) -> None:
+    """Add the rows of a block; raises BlockRefusedError."""
     table = ""
     try:
         for table, pack in _PACK.items():

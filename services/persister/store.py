@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
+from types import ModuleType
 from typing import Any, Protocol
 
 from psycopg import sql as pg
@@ -15,7 +16,7 @@ from psycopg.types.json import Jsonb
 from indexer.deadletter import dead_letter_headers, origin_of
 from indexer.errors import PoisonError
 from indexer.pipeline import Handled
-from indexer.records import DecodedBlock, Rollback, TokenTransfers
+from indexer.records import Rollback, TokenTransfers
 from indexer.storage.engine import Connection
 from indexer.storage.partitions import leaf_name
 from indexer.tally import Work
@@ -25,7 +26,9 @@ from services.persister.binary import copy_stream
 from services.persister.coverage import bits_of, stored_bits
 from services.persister.decide import Plan, Stored, plan
 from services.persister.handler import Item
-from services.persister.rows import COLUMNS, BlockRefusedError, Deltas, Rows, add_deltas, delta_rows, rows_of
+from services.persister.ledger import Ledger
+from services.persister.packed import PackedBlock, rows_of
+from services.persister.rows import COLUMNS, BlockRefusedError, Rows
 from services.persister.sink import RefusedError
 
 Items = Sequence[Handled[Item]]
@@ -67,9 +70,10 @@ class BlockWriter:
         fault: Fault = lambda place: None,
         now: Callable[[], float] = time.time,
         work: Work | None = None,
+        native: ModuleType | None = None,
     ) -> None:
         self._to, self._partitions, self._fault, self._now = destination, partitions, fault, now
-        self._work = work or Work()
+        self._work, self._native = work or Work(), native
         self.rows = 0
         self.refused_blocks = 0
 
@@ -77,27 +81,27 @@ class BlockWriter:
         self._partitions.forget()
 
     def prepare(self, handled: Items) -> None:
-        self._partitions({block.header.number for block in _blocks(handled)})
+        self._partitions({block.number for block in _blocks(handled)})
 
     def set_aside(self, handled: Handled[Item], error: PoisonError) -> Handled[Item]:
         return Handled(handled.source, handled.offset, Item(handled.result.record, error), handled.size)
 
     def write(self, connection: Connection, handled: Items) -> None:
         """Blocks between two rollbacks are one step; balances come last, in one order for everybody."""
-        deltas: Deltas = {}
+        ledger = Ledger(self._native)
         for rollback, group in groupby(handled, key=lambda each: isinstance(each.result.value, Rollback)):
             some = list(group)
             if rollback:
                 for each in some:
-                    self._roll_back(connection, each, deltas)
+                    self._roll_back(connection, each, ledger)
             else:
-                self._store(connection, some, deltas)
+                self._store(connection, some, ledger)
         self._letters(connection, handled)
-        self._add_balances(connection, deltas)
+        self._add_balances(connection, ledger)
 
     # blocks
 
-    def _store(self, connection: Connection, handled: Items, deltas: Deltas) -> None:
+    def _store(self, connection: Connection, handled: Items, ledger: Ledger) -> None:
         blocks = list(_blocks(handled))
         if not blocks:
             return
@@ -105,21 +109,21 @@ class BlockWriter:
         todo = plan(blocks, self._stored_at(connection, blocks), self._rollbacks(connection))
         lap("lookup")
         self.refused_blocks += len(todo.refused)
-        self._delete(connection, todo.delete, deltas)
+        self._delete(connection, todo.delete, ledger)
         if todo.insert:
-            self._insert(connection, handled, todo, deltas)
+            self._insert(connection, handled, todo, ledger)
         if todo.raise_generation:
             heights = list(todo.raise_generation)
             generations = list(todo.raise_generation.values())
             connection.execute(sql.RAISE_GENERATION, self._at(heights, generations=generations))
         if todo.covered:
             lap = self._work.stopwatch()
-            heights = sorted({block.header.number for block in todo.covered})
+            heights = sorted({block.number for block in todo.covered})
             connection.execute(sql.RESOLVE_LETTERS, self._at(heights, written=list(todo.insert)))
             self._cover(connection, todo.covered)
             lap("coverage")
 
-    def _insert(self, connection: Connection, handled: Items, todo: Plan, deltas: Deltas) -> None:
+    def _insert(self, connection: Connection, handled: Items, todo: Plan, ledger: Ledger) -> None:
         blocks = [todo.insert[number] for number in sorted(todo.insert)]
         lap = self._work.stopwatch()
         try:
@@ -128,10 +132,10 @@ class BlockWriter:
             raise _refused(handled, error) from error
         lap("rows")
         for block in blocks:
-            add_deltas(deltas, block.token_transfers)
+            ledger.add(block)
         lap("ledger")
         self._fault("persister.before-copy")
-        heights = [block.header.number for block in blocks]
+        heights = [block.number for block in blocks]
         self._copy(connection, rows, self._partitions.leaf_of(heights[0], heights[-1]))
         lap("copy")
         connection.execute(
@@ -157,22 +161,22 @@ class BlockWriter:
                         if table == "transactions" and at == 0:
                             self._fault("persister.inside-copy")
 
-    def _cover(self, connection: Connection, blocks: Iterable[DecodedBlock]) -> None:
+    def _cover(self, connection: Connection, blocks: Iterable[PackedBlock]) -> None:
         bits = stored_bits(blocks)
         connection.execute(
             sql.COVER,
             {"chain_id": self._to.chain_id, "stripes": bits.stripes, "jobs": bits.jobs, "masks": bits.masks},
         )
 
-    def _stored_at(self, connection: Connection, blocks: Sequence[DecodedBlock]) -> dict[int, Stored]:
-        numbers = sorted({block.header.number for block in blocks})
+    def _stored_at(self, connection: Connection, blocks: Sequence[PackedBlock]) -> dict[int, Stored]:
+        numbers = sorted({block.number for block in blocks})
         rows = connection.execute(sql.STORED_AT, self._at(numbers)).fetchall()
         return {number: Stored(hash_, generation, version) for number, hash_, generation, version in rows}
 
     def _rollbacks(self, connection: Connection) -> list[tuple[int, int]]:
         return [(int(a), int(b)) for a, b in connection.execute(sql.ROLLBACKS, (self._to.chain_id,)).fetchall()]
 
-    def _delete(self, connection: Connection, numbers: Iterable[int], deltas: Deltas) -> None:
+    def _delete(self, connection: Connection, numbers: Iterable[int], ledger: Ledger) -> None:
         """Delete the rows at these heights and take back what they did to balances."""
         heights = sorted(numbers)
         if not heights:
@@ -184,13 +188,13 @@ class BlockWriter:
             gone.from_address.append(receiver)  # the way back
             gone.to_address.append(sender)
             gone.amount.append(int(amount))
-        add_deltas(deltas, gone)
+        ledger.move(gone)
         for statement in sql.DELETE_ROWS:
             connection.execute(statement, self._at(heights))
 
     # rollbacks
 
-    def _roll_back(self, connection: Connection, handled: Handled[Item], deltas: Deltas) -> None:
+    def _roll_back(self, connection: Connection, handled: Handled[Item], ledger: Ledger) -> None:
         """Empty this partition's heights of what is older (PROTOCOL 7); repeats find nothing to do."""
         order = handled.result.value
         assert isinstance(order, Rollback)
@@ -200,7 +204,7 @@ class BlockWriter:
         older = [int(row[0]) for row in connection.execute(sql.OLDER_ROWS, named).fetchall()]
         partition = handled.source.partition
         emptied = [number for number in older if partition_of(number, self._to.partitions) == partition]
-        self._delete(connection, emptied, deltas)
+        self._delete(connection, emptied, ledger)
         if emptied:
             connection.execute(sql.FORGET_OUTCOME, self._at(emptied))
             bits = bits_of((number, 0) for number in emptied)
@@ -234,9 +238,9 @@ class BlockWriter:
         as_hex = [[name, None if value is None else value.hex()] for name, value in headers]
         return (self._to.dlq, record.partition, record.key, record.value, Jsonb(as_hex))
 
-    def _add_balances(self, connection: Connection, deltas: Deltas) -> None:
+    def _add_balances(self, connection: Connection, ledger: Ledger) -> None:
         lap = self._work.stopwatch()
-        rows = delta_rows(deltas)
+        rows = ledger.rows()
         if not rows:
             return
         connection.execute(sql.PREPARE_SESSION)
@@ -250,13 +254,14 @@ class BlockWriter:
         return {"chain_id": self._to.chain_id, "numbers": list(numbers), **more}
 
 
-def _blocks(handled: Items) -> Iterator[DecodedBlock]:
-    return (each.result.value for each in handled if isinstance(each.result.value, DecodedBlock))
+def _blocks(handled: Items) -> Iterator[PackedBlock]:
+    return (each.result.value for each in handled if isinstance(each.result.value, PackedBlock))
 
 
 def _refused(handled: Items, error: BlockRefusedError) -> Exception:
     for each in handled:
-        if each.result.value is error.block:
+        value = each.result.value
+        if isinstance(value, PackedBlock) and value.content is error.block:
             return RefusedError(each.source, each.offset, error)
     return error
 

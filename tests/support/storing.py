@@ -9,6 +9,7 @@ import orjson
 
 from devchain.chainfile import ChainFile
 from devchain.endpoint import read
+from indexer import native
 from indexer.abi.standards import token_transfers
 from indexer.abi.wrapped import wrapped_native
 from indexer.chain.parse import parse_block
@@ -22,6 +23,7 @@ from indexer.storage import engine
 from indexer.topics import partition_of
 from services.persister.connections import PartitionKeeper
 from services.persister.handler import BlockHandler
+from services.persister.packed import PackedBlock
 from services.persister.store import BlockWriter, Destination
 
 TOPIC, PARTITIONS = "blocks.decoded", 12
@@ -37,12 +39,13 @@ def decoded(chain: ChainFile, number: int) -> DecodedBlock:
 
 def store(settings: Settings, blocks: Iterable[DecodedBlock]) -> None:
     """Store blocks by way of the record that they are in Kafka, in one transaction."""
-    handler = BlockHandler(settings.chain_id, PARTITIONS)
+    compiled = native.load(settings.native)
+    handler = BlockHandler(settings.chain_id, PARTITIONS, native=compiled)
     handler.submit([_record(block) for block in blocks])
     handled = handler.completed(0)
-    assert all(isinstance(each.result.value, DecodedBlock) for each in handled)
+    assert all(isinstance(each.result.value, PackedBlock) for each in handled)
     to = Destination(settings.chain_id, "persister", PARTITIONS, "blocks.dlq", lambda topic: "")
-    writer = BlockWriter(to, PartitionKeeper(settings))
+    writer = BlockWriter(to, PartitionKeeper(settings), native=compiled)
     writer.prepare(handled)
     with engine.connect(settings, "test") as connection:
         writer.write(connection, handled)

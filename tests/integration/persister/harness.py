@@ -8,6 +8,8 @@ from typing import Any
 
 import psycopg
 
+from indexer import native
+from indexer.codec import encode_block
 from indexer.errors import PoisonError
 from indexer.inflight import Record, TopicPartition
 from indexer.pipeline import Handled, Offsets
@@ -18,6 +20,7 @@ from indexer.storage.engine import Connection
 from indexer.topics import partition_of
 from services.persister.connections import PartitionKeeper, RowConnections
 from services.persister.handler import Item
+from services.persister.packed import PackedBlock, read
 from services.persister.progress import Progress
 from services.persister.sink import OffsetsSink
 from services.persister.store import BlockWriter, Destination
@@ -64,7 +67,7 @@ class Persister:
         self.faults = faults or {}
         self.committed: dict[TopicPartition, int] = {}
         to = Destination(settings.chain_id, GROUP, PARTITIONS, "blocks.dlq", lambda topic: self.topic_id)
-        self.writer = BlockWriter(to, PartitionKeeper(settings), fault=self._fault, now=now)
+        self.writer = BlockWriter(to, PartitionKeeper(settings), fault=self._fault, now=now, native=native.load("auto"))
         self.sink: OffsetsSink[Item] = OffsetsSink(
             self.connections, self.progress, self.writer, self._note, now=now, fault=self._fault
         )
@@ -85,7 +88,8 @@ class Persister:
             at = source(_partition(value))
             offset = self._next.get(at, 0)
             self._next[at] = offset + 1
-            handled.append(Handled(at, offset, Item(Record(TOPIC, at.partition, offset, b"key", b"value"), value)))
+            record = Record(TOPIC, at.partition, offset, b"key", b"value")
+            handled.append(Handled(at, offset, Item(record, _read(value))))
         return handled
 
     def write_again(self, handled: list[Handled[Item]]) -> None:
@@ -100,6 +104,11 @@ class Persister:
     def _fault(self, place: str) -> None:
         if place in self.faults:
             self.faults[place]()
+
+
+def _read(value: Value) -> PackedBlock | Rollback | PoisonError:
+    """What a handler makes of the value's record."""
+    return read(encode_block(value), native.load("auto")) if isinstance(value, DecodedBlock) else value
 
 
 def _partition(value: Value) -> int:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from indexer.records import Reason
 from services.persister.coverage import EVERY_JOB, bits_of, stored_bits
+from services.persister.packed import PackedBlock, packed
 from tests.support.blocks import BlockMaker
 
-make = BlockMaker(transactions=0, logs=0, transfers=0)
+maker = BlockMaker(transactions=0, logs=0, transfers=0)
+
+
+def make(number: int, **how: Any) -> PackedBlock:
+    return packed(maker(number, **how))
 
 
 def test_heights_of_a_stripe_share_a_mask() -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from indexer.records import DecodedBlock, Reason
+from typing import Any
+
+from indexer.records import Reason
 from services.persister.decide import Stored, Verdict, decide, floor_of, plan
+from services.persister.packed import PackedBlock, packed
 from tests.support.blocks import BlockMaker
 
-make = BlockMaker(transactions=1, logs=1, transfers=1)
+maker = BlockMaker(transactions=1, logs=1, transfers=1)
 
 
-def stored(block: DecodedBlock, generation: int = 0, model_version: int = 1) -> Stored:
-    return Stored(block.header.hash, generation, model_version)
+def make(number: int, **how: Any) -> PackedBlock:
+    return packed(maker(number, **how))
+
+
+def stored(block: PackedBlock, generation: int = 0, model_version: int = 1) -> Stored:
+    return Stored(block.hash, generation, model_version)
 
 
 def test_the_floor_is_the_highest_generation_of_a_rollback_at_or_below() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from indexer.codec import encode_block, encode_rollback, encode_work_item
 from indexer.errors import PoisonError
 from indexer.inflight import Record
-from indexer.records import BlockWorkItem, DecodedBlock, Rollback
+from indexer.records import BlockWorkItem, Rollback
 from indexer.topics import partition_of
 from services.persister.handler import BlockHandler, read
+from services.persister.packed import PackedBlock, Pieces
 from tests.support.blocks import CHAIN, BlockMaker
+from tests.support.native import compiled
 
 PARTITIONS = 4
 make = BlockMaker()
@@ -25,8 +27,11 @@ def code(value: object) -> str:
     return value.code
 
 
-def test_a_block_is_decoded() -> None:
-    assert read(record(encode_block(make(7))), CHAIN, PARTITIONS) == make(7)
+def test_a_block_is_packed() -> None:
+    block = read(record(encode_block(make(7))), CHAIN, PARTITIONS)
+
+    assert isinstance(block, PackedBlock)
+    assert (block.number, block.hash) == (7, make(7).header.hash)
 
 
 def test_a_rollback_is_decoded_in_every_partition() -> None:
@@ -60,9 +65,19 @@ def test_the_handler_finishes_what_was_submitted() -> None:
     done = handler.completed(0)
 
     assert [each.offset for each in done] == [3, 4]
-    assert isinstance(done[0].result.value, DecodedBlock)
+    assert isinstance(done[0].result.value, PackedBlock)
     assert done[1].size == 1
     assert (handler.completed(0), handler.room()) == ([], room)
+
+
+def test_the_handler_hands_blocks_to_the_compiled_code_first() -> None:
+    handler = BlockHandler(CHAIN, PARTITIONS, native=compiled())
+    handler.submit([record(encode_block(make(7)))])
+
+    [done] = handler.completed(0)
+
+    assert isinstance(done.result.value, PackedBlock)
+    assert isinstance(done.result.value.content, Pieces)
 
 
 def test_the_handler_forgets_partitions_that_left() -> None:
