@@ -1,5 +1,7 @@
 """How long parsing and proving a block take: `python -m benchmarks.verify_speed [--profile]`.
 
+Last, both ways from a node's answers to the encoded record, nothing decoded: Python's, and the compiled code's.
+
 The block is made here: 40 transactions (half of them EIP-1559) with 65 logs, mostly ERC-20 transfers between
 accounts of a pool, every block with other accounts, amounts and nonces, as a node would answer it.
 """
@@ -12,25 +14,32 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from types import ModuleType
 from typing import Any
 
 import orjson
 
+from indexer import native
 from indexer.chain.bloom import to_bytes
 from indexer.chain.header import header_hash
 from indexer.chain.keccak import keccak256
 from indexer.chain.parse import parse_block
+from indexer.chain.prove import genuine_header, prove
 from indexer.chain.receipts import encode_receipts
 from indexer.chain.rules import rules_for
 from indexer.chain.senders import recover_sender
 from indexer.chain.transactions import encode_transactions
 from indexer.chain.trie import ordered_root
 from indexer.chain.verify import check_columns, verify, verify_header, verify_receipts, verify_transactions
+from indexer.codec import encode_block
+from indexer.records import DecodedBlock
 
 CHAIN = rules_for(43114)
 BLOCKS, TRANSACTIONS, LOGS = 300, 40, 65
 TRANSFER = keccak256(b"Transfer(address,address,uint256)")
 ZERO_HASH = bytes(32)
+NO_SENDER = 1 << 62  # a sample of one block in so many
 
 
 def hexed(value: bytes | int) -> str:
@@ -139,7 +148,7 @@ PIPELINE: list[Stage] = [
     ("parse", lambda item: parse_block(item[0], item[1], CHAIN)),
     (
         "verify, full, no sender",
-        lambda item: (item, verify(item[0], item[1], item[2], CHAIN, sender_sample_every=1 << 62))[0],
+        lambda item: (item, verify(item[0], item[1], item[2], CHAIN, sender_sample_every=NO_SENDER))[0],
     ),
 ]
 PARTS: list[Stage] = [
@@ -168,6 +177,40 @@ def measure(raw: list[bytes], rounds: int = 5) -> dict[str, float]:
     return best
 
 
+def record_in_python(item: Any) -> bytes:
+    header, transactions, logs = parse_block(item[0], item[1], CHAIN)
+    proofs = verify(header, transactions, logs, CHAIN, sender_sample_every=NO_SENDER)
+    return encode_block(DecodedBlock(CHAIN.chain_id, header, transactions, logs, proofs=proofs))
+
+
+def record_by_compiled_code(module: ModuleType, item: Any) -> bytes:
+    header = genuine_header(item[0], CHAIN)
+    block = header and prove(module, header, item[0], item[1], CHAIN, NO_SENDER)
+    if not block:
+        raise ValueError("a usual block was left to Python")
+    proven = DecodedBlock(CHAIN.chain_id, block.header, block.transactions, block.logs, proofs=block.proofs)
+    return encode_block(proven, block.packed)
+
+
+def compare(raw: list[bytes], rounds: int = 5) -> None:
+    """Print the CPU time of both ways to a block's record, in the best of some rounds."""
+    module = native.load("auto")
+    answers = list(map(orjson.loads, raw))
+    ways: dict[str, Callable[[Any], bytes]] = {"answers → record, Python": record_in_python}
+    if module is None:
+        print("the compiled code is not built")
+    else:
+        ways["answers → record, compiled"] = partial(record_by_compiled_code, module)
+    for name, way in ways.items():
+        best = float("inf")
+        for _ in range(rounds):
+            start = time.process_time_ns()
+            for item in answers:
+                way(item)
+            best = min(best, (time.process_time_ns() - start) / 1e6)
+        print(f"{name:<28}{best / BLOCKS:8.3f} ms a block")
+
+
 def main() -> None:
     rng = random.Random(1)
     pool, tokens = [rng.randbytes(20) for _ in range(5000)], [rng.randbytes(20) for _ in range(50)]
@@ -179,6 +222,7 @@ def main() -> None:
         profile.print_stats("tottime")
     for name, seconds in measure(raw).items():
         print(f"{name:<28}{seconds / BLOCKS * 1000:8.3f} ms a block")
+    compare(raw)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ mod transactions;
 mod trie;
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
-use fields::{Place, name};
+use fields::{name, Place};
 use hexes::Word;
 use keccak::keccak256;
 use receipts::Receipts;
@@ -103,12 +103,7 @@ fn prove_usual<'py>(
     answer(block.py(), &task, &transactions, &receipts)
 }
 
-fn answer<'py>(
-    py: Python<'py>,
-    task: &Task,
-    transactions: &[Transaction],
-    receipts: &Receipts,
-) -> Option<Proven<'py>> {
+fn answer<'py>(py: Python<'py>, task: &Task, transactions: &[Transaction], receipts: &Receipts) -> Option<Proven<'py>> {
     let record = PyDict::new(py);
     transactions::pack(&record, transactions).ok()?;
     receipts.pack(&record).ok()?;
@@ -161,7 +156,8 @@ fn is_created_there(own: &Transaction, receipt: &receipts::Receipt) -> bool {
 /// Whether each price that is told is the transaction's own, or with EIP-1559 base fee and tip up to the cap.
 fn prices_hold(transactions: &[Transaction], receipts: &Receipts, base_fee: u128) -> Option<bool> {
     for (own, receipt) in transactions.iter().zip(&receipts.rows) {
-        let price = if own.kind < 2 { own.gas_price } else { Word::from(base_fee).checked_add(own.tip?)?.min(own.cap?) };
+        let price =
+            if own.kind < 2 { own.gas_price } else { Word::from(base_fee).checked_add(own.tip?)?.min(own.cap?) };
         if receipt.price.is_some_and(|paid| paid != price) {
             return Some(false);
         }

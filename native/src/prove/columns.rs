@@ -28,7 +28,11 @@ pub fn uints(values: &[Word]) -> Vec<u8> {
 }
 
 fn leading_zeros(value: &Word) -> u32 {
-    if value.high == 0 { 128 + value.low.leading_zeros() } else { value.high.leading_zeros() }
+    if value.high == 0 {
+        128 + value.low.leading_zeros()
+    } else {
+        value.high.leading_zeros()
+    }
 }
 
 pub fn longs(values: impl Iterator<Item = u64>) -> Vec<u8> {

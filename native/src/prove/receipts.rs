@@ -5,7 +5,7 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::bloom::{self, Bloom};
 use super::columns;
-use super::fields::{self, Item, Place, name};
+use super::fields::{self, name, Item, Place};
 use super::hexes::{self, Word};
 use super::rlp;
 use super::transactions::Transaction;

@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
 use super::columns;
-use super::fields::{self, Item, Place, name};
+use super::fields::{self, name, Item, Place};
 use super::hexes::{self, Word};
 use super::keccak::keccak256;
 use super::rlp;
@@ -227,7 +227,8 @@ fn encode_authorizations(out: &mut Vec<u8>, item: Item) -> Option<()> {
 /// Put the columns that are the transactions' own into `record`.
 pub fn pack(record: &Bound<PyDict>, rows: &[Transaction]) -> PyResult<()> {
     let words = |read: fn(&Transaction) -> Word| columns::uints(&rows.iter().map(read).collect::<Vec<_>>());
-    let fees = |read: fn(&Transaction) -> Option<Word>| columns::optional(rows.iter().map(read).collect(), columns::uints);
+    let fees =
+        |read: fn(&Transaction) -> Option<Word>| columns::optional(rows.iter().map(read).collect(), columns::uints);
     let put = |name: &str, packed: Vec<u8>| record.set_item(name, pyo3::types::PyBytes::new(record.py(), &packed));
     record.set_item("count", rows.len())?;
     put("hash", columns::fixed(&rows.iter().map(|row| row.hash).collect::<Vec<_>>()))?;
