@@ -58,7 +58,7 @@ def encode_block(block: DecodedBlock, packed: Mapping[str, Mapping[str, Any]] = 
 
     Raises PoisonError UNENCODABLE, naming the column.
     """
-    return _wire.encode("decoded_block", _block.to_avro(block, packed))
+    return _block.encode(block, packed)
 
 
 def encode_rollback(rollback: Rollback) -> bytes:

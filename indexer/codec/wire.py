@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -14,9 +14,12 @@ from indexer.errors import PoisonError
 _HEADER = 5
 
 
-def encode(subject: str, record: dict[str, Any]) -> bytes:
-    """Return `record` under the newest version of `subject`; PoisonError UNENCODABLE when it does not fit."""
-    prefix, schema = _writer(subject)
+def encode(subject: str, record: dict[str, Any], until: str | None = None) -> bytes:
+    """Return `record` under the newest version of `subject`; PoisonError UNENCODABLE when it does not fit.
+
+    `until`: the field from which on the caller appends what Avro has for it.
+    """
+    prefix, schema = _writer(subject, until)
     out = BytesIO()
     out.write(prefix)
     try:
@@ -54,10 +57,25 @@ def unencodable(what: str, error: Exception) -> PoisonError:
     return PoisonError(f"{what} does not fit its schema: {error}"[:500], code="UNENCODABLE")
 
 
+@lru_cache(maxsize=1 << 13)
+def number(value: int) -> bytes:
+    """Return what Avro has for a number that is not negative, and before as many bytes: zig-zag, 7 bits a byte."""
+    rest = value << 1
+    encoded = bytearray()
+    while rest > 0x7F:
+        encoded.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    encoded.append(rest)
+    return bytes(encoded)
+
+
 @cache
-def _writer(subject: str) -> tuple[bytes, Any]:
+def _writer(subject: str, until: str | None) -> tuple[bytes, Any]:
     newest = schemas.latest(subject)
-    return b"\x00" + newest.id.to_bytes(4), fastavro.parse_schema(newest.definition)
+    fields = newest.definition["fields"]
+    names = [field["name"] for field in fields]
+    definition = {**newest.definition, "fields": fields[: names.index(until) if until else None]}
+    return b"\x00" + newest.id.to_bytes(4), fastavro.parse_schema(definition)
 
 
 @cache

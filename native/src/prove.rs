@@ -93,7 +93,7 @@ fn prove_usual<'py>(
     if !are_distinct(&transactions) || (task.state_sync && transactions.iter().any(|each| each.from == [0; 20])) {
         return None;
     }
-    let holds = is_root_of(&task.transactions_root, transactions.iter().map(|each| each.encoded.clone()).collect())
+    let holds = is_root_of(&task.transactions_root, transactions.iter().map(|each| &each.encoded))
         && (!task.gas || gas_adds_up(&receipts, task.gas_used))
         && (!task.execution || is_executed(&task, &transactions, &receipts))
         && transactions.iter().zip(&receipts.rows).all(|(own, receipt)| is_created_there(own, receipt));
@@ -124,8 +124,8 @@ fn are_distinct(transactions: &[Transaction]) -> bool {
     transactions.iter().all(|each| seen.insert(each.hash))
 }
 
-fn is_root_of(told: &Bound<PyBytes>, values: Vec<Vec<u8>>) -> bool {
-    trie::ordered_root(&values) == told.as_bytes()
+fn is_root_of<'a>(told: &Bound<PyBytes>, values: impl Iterator<Item = &'a Vec<u8>>) -> bool {
+    trie::ordered_root(values.map(Vec::as_slice)) == told.as_bytes()
 }
 
 fn gas_adds_up(receipts: &Receipts, total: u64) -> bool {
@@ -138,7 +138,7 @@ fn gas_adds_up(receipts: &Receipts, total: u64) -> bool {
 
 fn is_executed(task: &Task, transactions: &[Transaction], receipts: &Receipts) -> bool {
     let (encoded, bloom) = receipts.encode(transactions);
-    bloom == task.logs_bloom.as_bytes() && is_root_of(&task.receipts_root, encoded)
+    bloom == task.logs_bloom.as_bytes() && is_root_of(&task.receipts_root, encoded.iter())
 }
 
 /// Whether a receipt tells the right address of a created contract (Yellow Paper 7), or rightly none.

@@ -8,13 +8,25 @@ use super::hexes::{self, Word};
 pub type Item<'a, 'py> = &'a Bound<'py, PyDict>;
 pub type Name<'a, 'py> = &'a Bound<'py, PyString>;
 
-/// A field's name as an interned string.
+/// A field's name, mostly the very string that is the key in what orjson has parsed: then a look-up compares nothing.
 macro_rules! name {
-    ($item:expr, $name:literal) => {
-        pyo3::intern!($item.py(), $name)
-    };
+    ($item:expr, $name:literal) => {{
+        static NAME: pyo3::sync::PyOnceLock<pyo3::Py<pyo3::types::PyString>> = pyo3::sync::PyOnceLock::new();
+        NAME.get_or_init($item.py(), || crate::prove::fields::key($item.py(), $name)).bind($item.py())
+    }};
 }
 pub(super) use name;
+
+/// The string that orjson keeps for a key.
+pub fn key(py: Python, name: &str) -> Py<PyString> {
+    parsed_key(py, name).unwrap_or_else(|| PyString::intern(py, name)).unbind()
+}
+
+fn parsed_key<'py>(py: Python<'py>, name: &str) -> Option<Bound<'py, PyString>> {
+    let parsed = py.import("orjson").ok()?.call_method1("loads", (format!("{{\"{name}\":0}}"),)).ok()?;
+    let (key, _) = object(&parsed)?.iter().next()?;
+    key.downcast_into_exact().ok()
+}
 
 pub fn object<'a, 'py>(value: &'a Bound<'py, PyAny>) -> Option<Item<'a, 'py>> {
     value.downcast_exact().ok()

@@ -103,9 +103,9 @@ impl Receipts {
 
     fn encode_one(&self, row: &Receipt, kind: u8, all: &mut Bloom) -> Vec<u8> {
         let logs = &self.logs[row.logs.clone()];
-        let (mut own, mut body) = ([0; bloom::SIZE], Vec::with_capacity(256 * logs.len()));
+        let (mut own, mut body, mut scratch) = ([0; bloom::SIZE], Vec::with_capacity(256 * logs.len()), Vec::new());
         for log in logs {
-            log.encode(&mut body);
+            log.encode(&mut body, &mut scratch);
             bloom::add(&mut own, &log.address);
             log.topics.iter().flatten().for_each(|topic| bloom::add(&mut own, topic));
         }
@@ -176,14 +176,13 @@ impl Receipts {
 }
 
 impl Log {
-    fn encode(&self, out: &mut Vec<u8>) {
-        let mut topics = Vec::with_capacity(33 * MOST_TOPICS);
-        self.topics.iter().flatten().for_each(|topic| rlp::string(&mut topics, topic));
-        let mut payload = Vec::with_capacity(self.data.len() + 180);
-        rlp::string(&mut payload, &self.address);
-        rlp::list(&mut payload, &topics);
-        rlp::string(&mut payload, &self.data);
-        rlp::list(out, &payload);
+    fn encode(&self, out: &mut Vec<u8>, scratch: &mut Vec<u8>) {
+        scratch.clear();
+        rlp::string(scratch, &self.address);
+        rlp::list_prefix(scratch, 33 * self.topics.iter().flatten().count());
+        self.topics.iter().flatten().for_each(|topic| rlp::string(scratch, topic));
+        rlp::string(scratch, &self.data);
+        rlp::list(out, scratch);
     }
 }
 

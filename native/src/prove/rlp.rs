@@ -54,8 +54,13 @@ pub fn optional(out: &mut Vec<u8>, value: Option<&[u8]>) {
     }
 }
 
+/// What stands before the items of a list that are `length` bytes together.
+pub fn list_prefix(out: &mut Vec<u8>, length: usize) {
+    prefix(out, length, LIST);
+}
+
 /// The list of items that are encoded already.
 pub fn list(out: &mut Vec<u8>, payload: &[u8]) {
-    prefix(out, payload.len(), LIST);
+    list_prefix(out, payload.len());
     out.extend_from_slice(payload);
 }

@@ -12,11 +12,11 @@ struct Leaf<'a> {
 }
 
 /// The root over `values`, item i under the key rlp(i).
-pub fn ordered_root(values: &[Vec<u8>]) -> [u8; 32] {
-    if values.is_empty() {
+pub fn ordered_root<'a>(values: impl Iterator<Item = &'a [u8]>) -> [u8; 32] {
+    let mut leaves: Vec<Leaf> = values.enumerate().map(|(index, value)| leaf(index, value)).collect();
+    if leaves.is_empty() {
         return keccak256(&[rlp::EMPTY_STRING]);
     }
-    let mut leaves: Vec<Leaf> = values.iter().enumerate().map(|(index, value)| leaf(index, value)).collect();
     leaves.sort_unstable_by(|a, b| a.nibbles.cmp(&b.nibbles));
     keccak256(&node(&leaves, 0))
 }
@@ -30,12 +30,13 @@ fn leaf(index: usize, value: &[u8]) -> Leaf<'_> {
 /// The node above sorted `leaves`, whose keys agree in `depth` nibbles; no key is the beginning of another.
 fn node(leaves: &[Leaf], depth: usize) -> Vec<u8> {
     let (first, last) = (&leaves[0], &leaves[leaves.len() - 1]);
-    let mut payload = Vec::with_capacity(17 * 33);
     if leaves.len() == 1 {
+        let mut payload = Vec::with_capacity(first.value.len() + 16);
         path(&mut payload, &first.nibbles[depth..], 2);
         rlp::string(&mut payload, first.value);
         return listed(&payload);
     }
+    let mut payload = Vec::with_capacity(17 * 33);
     let ends = first.nibbles[depth..].iter().zip(&last.nibbles[depth..]);
     let shared = depth + ends.take_while(|(a, b)| a == b).count();
     if shared > depth {
