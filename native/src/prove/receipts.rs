@@ -1,5 +1,7 @@
 //! Receipts and logs: read, encoded as they are under receiptsRoot, and packed.
 
+use std::ops::Range;
+
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
@@ -21,7 +23,7 @@ pub struct Receipt {
     pub contract: Option<[u8; 20]>,
     extra: Option<String>,
     kind: Option<u64>,
-    logs: std::ops::Range<usize>,
+    logs: Range<usize>,
 }
 
 pub struct Log {

@@ -1,5 +1,7 @@
 //! Transactions of types 0 to 4: read, checked against their own hash, and packed.
 
+use std::ops::Range;
+
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
@@ -30,8 +32,8 @@ pub struct Transaction<'py> {
     extra: Option<String>,
     /// The consensus encoding (EIP-2718).
     pub encoded: Vec<u8>,
-    /// The encoded items that are signed, without a list's prefix.
-    items: Vec<u8>,
+    /// Where in it the items are that are signed: all but the signature, without the list's prefix.
+    items: Range<usize>,
 }
 
 /// What reading needs to know of the chain.
@@ -85,7 +87,7 @@ fn read<'py>(item: Item<'_, 'py>, chain: &Chain) -> Option<Transaction<'py>> {
         s: fields::word(item, name!(item, "s"))?,
         extra,
         encoded: Vec::new(),
-        items: Vec::new(),
+        items: 0..0,
     };
     transaction.encode(item, access_list, chain.id)?;
     (keccak256(&transaction.encoded) == transaction.hash).then_some(transaction)
@@ -139,13 +141,13 @@ impl Transaction<'_> {
             4 => encode_authorizations(&mut items, item)?,
             _ => (),
         }
-        let mut payload = Vec::with_capacity(items.len() + 100);
-        payload.extend_from_slice(&items);
+        let unsigned = items.len();
         for number in [self.v, self.r, self.s] {
-            rlp::word(&mut payload, number);
+            rlp::word(&mut items, number);
         }
-        self.encoded = self.envelope(&payload);
-        self.items = items;
+        self.encoded = self.envelope(&items);
+        let start = self.encoded.len() - items.len();
+        self.items = start..start + unsigned;
         Some(())
     }
 
@@ -161,7 +163,7 @@ impl Transaction<'_> {
     /// The hash that was signed, and which of the keys that fit r and s has signed it.
     pub fn signed(&self) -> Option<([u8; 32], u8)> {
         let v = if self.v.high == 0 { self.v.low } else { return None };
-        let mut items = self.items.clone();
+        let mut items = self.encoded[self.items.clone()].to_vec();
         let parity = match (self.kind, v) {
             (0, 35..) => {
                 rlp::word(&mut items, Word::from((v - 35) >> 1)); // EIP-155
