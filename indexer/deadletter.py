@@ -19,6 +19,7 @@ PREFIX = "x-dlq-"
 STREAMS_PREFIX = "__streams.errors."
 REPLAY_COUNT = PREFIX + "replay-count"  # a replayed work item carries it, and the run's id
 RUN_ID = PREFIX + "run-id"
+ORIGIN = "x-retry-origin"  # where a work item began that is tried again, or replayed
 _MESSAGE_BYTES = 1024
 _URL = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^\s/@'\"]*@)?([^\s/?#'\")]+)([/?#][^\s'\")]*)?")
 _SECRET = re.compile(r"(?i)\b(password|passwd|secret|token|api[_-]?key|authorization)(\s*[=:]\s*)\S+")
@@ -59,6 +60,20 @@ class Letter:
 def origin_of(record: Record, topic_id: str) -> Origin:
     """Return the record itself as the place where it began."""
     return Origin(record.topic, topic_id, record.partition, record.offset, record.timestamp_ms)
+
+
+def write_origin(o: Origin) -> bytes:
+    """Return an origin as a header's value."""
+    return ",".join((o.topic, o.topic_id, str(o.partition), str(o.offset), str(o.timestamp_ms))).encode()
+
+
+def read_origin(value: bytes | None) -> Origin | None:
+    """Return the origin that a header's value names, None where it names none."""
+    match _text(value).split(","):
+        case [topic, topic_id, partition, offset, timestamp]:
+            return Origin(topic, topic_id, _digits(partition), _digits(offset), _digits(timestamp))
+        case _:
+            return None
 
 
 def dead_letter_headers(

@@ -23,6 +23,11 @@ PLACES = (
     "persister.inside-copy",
     "persister.between-copy-and-commit",
     "persister.between-commit-and-offset",
+    "replay.before-transaction",
+    "replay.between-produce-and-commit",
+    "replay.after-commit",
+    "replay.between-commit-and-mark",
+    "replay.after-mark",
 )
 
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from indexer import settings
-from indexer.docs import topics
+from indexer.docs import errors, topics
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATED: dict[str, Callable[[], str]] = {
     ".env.example": settings.example,
+    "docs/reference/errors.md": errors.page,
     "docs/reference/topics.md": topics.page,
 }
 

@@ -55,9 +55,10 @@ class KafkaTransactionSink:
         now: Callable[[], float] = time.monotonic,
         make: Callable[[dict[str, Any]], Any] = Producer,
         seconds: float = TRANSACTION_SECONDS,
+        service: str = "decoder",  # what its places for faults are called
     ) -> None:
         self._config, self._group_metadata, self._now, self._make = config, group_metadata, now, make
-        self._seconds = seconds
+        self._seconds, self._service = seconds, service
         self._replaced: deque[float] = deque(maxlen=_MOST_REPLACED + 1)
         self._refused: str | None = None  # why Kafka will never take a record of this transaction
         self._producer: Any = None  # None: the last one was given up, and its transaction with it
@@ -83,7 +84,7 @@ class KafkaTransactionSink:
             self._replace()
             raise Rewind("a new producer took over from one in an unknown state")
         metadata = self._group_metadata()  # before anything is produced: it belongs to the partitions we own now
-        faults.hook("decoder.before-transaction")
+        faults.hook(f"{self._service}.before-transaction")
         try:
             self._commit(handled, offsets, metadata)
         except _AbortError as error:
@@ -93,7 +94,7 @@ class KafkaTransactionSink:
             self._give_up(error)
             self._replace()
             raise Rewind(f"transaction in an unknown state: {error}") from error
-        faults.hook("decoder.after-commit")
+        faults.hook(f"{self._service}.after-commit")
 
     def close(self) -> None:
         """Let go of the producer; an error may have left its transaction open, which would hold up every reader."""
@@ -118,7 +119,7 @@ class KafkaTransactionSink:
         self._call(deadline, self._producer.send_offsets_to_transaction, partitions, metadata, _CALL_SECONDS)
         while self._asked(self._producer.flush, _CALL_SECONDS) and self._now() < deadline:
             pass
-        faults.hook("decoder.between-produce-and-commit")
+        faults.hook(f"{self._service}.between-produce-and-commit")
         self._call(deadline, self._producer.commit_transaction, _CALL_SECONDS)
         self._open_transaction = False
 

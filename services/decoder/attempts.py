@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from indexer.deadletter import Origin, origin_of
+from indexer.deadletter import ORIGIN, Origin, origin_of, read_origin, write_origin
 from indexer.inflight import Record
 from indexer.outputs import Headers
 
@@ -13,7 +13,6 @@ PREFIX = "x-retry-"
 _ATTEMPTS = PREFIX + "attempts"
 _DUE = PREFIX + "due"
 _FIRST = PREFIX + "first-failed-at"
-_ORIGIN = PREFIX + "origin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +27,18 @@ class Attempts:
 def read_attempts(record: Record, topic_ids: Mapping[str, str]) -> Attempts:
     """Return a record's history; one without ours begins where it lies."""
     found = dict(record.headers)
-    origin = _origin(found.get(_ORIGIN)) or origin_of(record, topic_ids.get(record.topic, ""))
+    origin = read_origin(found.get(ORIGIN)) or origin_of(record, topic_ids.get(record.topic, ""))
     return Attempts(origin, _number(found.get(_ATTEMPTS)), _number(found.get(_FIRST)))
 
 
 def write_attempts(record: Record, attempts: Attempts, due_ms: int) -> Headers:
     """Return the headers of the record that is tried again: its own, and the new history."""
-    o = attempts.origin
-    origin = ",".join((o.topic, o.topic_id, str(o.partition), str(o.offset), str(o.timestamp_ms)))
     return (
         *own_headers(record),
         (_ATTEMPTS, b"%d" % attempts.failed),
         (_DUE, b"%d" % due_ms),
         (_FIRST, b"%d" % attempts.first_failed_ms),
-        (_ORIGIN, origin.encode()),
+        (ORIGIN, write_origin(attempts.origin)),
     )
 
 
@@ -53,14 +50,6 @@ def own_headers(record: Record) -> Headers:
 def due_ms(record: Record) -> int:
     """Return the time before which a record is not to be tried; 0 where it says nothing."""
     return _number(next((value for name, value in record.headers if name == _DUE), None))
-
-
-def _origin(value: bytes | None) -> Origin | None:
-    match (value or b"").decode(errors="replace").split(","):
-        case [topic, topic_id, partition, offset, timestamp]:
-            return Origin(topic, topic_id, _digits(partition), _digits(offset), _digits(timestamp))
-        case _:
-            return None
 
 
 def _number(value: bytes | None) -> int:

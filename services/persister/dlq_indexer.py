@@ -133,7 +133,11 @@ class LetterWriter:
         if ours and subject.number is not None:
             stored = connection.execute(_NOTE_DEAD, row).rowcount == 0
         row["state"] = "resolved" if stored and not subject.repair else "open"
-        if connection.execute(_INSERT, row).rowcount == 0 or not ours or subject.number is None:
+        if connection.execute(_INSERT, row).rowcount == 0:
+            return
+        if dead.letter.replay_count:
+            connection.execute(_SUPERSEDE, row)
+        if not ours or subject.number is None:
             return
         job = subject.job_id if subject.readable else EVERY_JOB
         if job is not None:
@@ -164,6 +168,7 @@ def _row(dead: DeadRecord) -> dict[str, object]:
         "number": subject.number,
         "job_id": subject.job_id,
         "generation": subject.generation,
+        "run_id": int(letter.run_id) if re.fullmatch(r"[0-9]{1,15}", letter.run_id) else None,
         "service": _text(letter.service),
         "stage": _text(letter.stage),
         "code": _text(letter.code),
@@ -208,13 +213,24 @@ _INSERT = """
     INSERT INTO dead_letters (
         chain_id, origin_topic, origin_topic_id, origin_partition, origin_offset, replay_count, block_number, job_id,
         state, service, stage, code, error_class, message, fingerprint, attempts, first_failed_at, last_failed_at,
-        record_key, record_value, record_headers)
+        record_key, record_value, record_headers, run_id)
     VALUES (
         %(chain_id)s, %(origin_topic)s, %(origin_topic_id)s, %(origin_partition)s, %(origin_offset)s, %(replay_count)s,
         %(number)s, %(job_id)s, %(state)s, %(service)s, %(stage)s, %(code)s, %(error_class)s, %(message)s,
         %(fingerprint)s, %(attempts)s, %(first_failed_at)s, %(last_failed_at)s, %(record_key)s, %(record_value)s,
-        %(record_headers)s)
+        %(record_headers)s, %(run_id)s)
     ON CONFLICT (origin_topic_id, origin_partition, origin_offset, replay_count) DO NOTHING
+"""
+
+# What was replayed has an outcome: this newer letter. One that began on `blocks.decoded` begins elsewhere this time,
+# so that it is known by its run.
+_SUPERSEDE = """
+    UPDATE dead_letters SET state = 'superseded'
+    WHERE state IN ('open', 'replayed', 'quarantined') AND (
+        origin_topic_id = %(origin_topic_id)s AND origin_partition = %(origin_partition)s
+            AND origin_offset = %(origin_offset)s AND replay_count < %(replay_count)s
+        OR replay_count < %(replay_count)s AND block_number = %(number)s AND chain_id = %(chain_id)s
+            AND id IN (SELECT letter_id FROM replay_items WHERE run_id = %(run_id)s))
 """
 
 # Stored beats dead, bit by bit, under the row's lock.

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from indexer.codec import encode_work_item
+from indexer.error_codes import hint
+from indexer.records import BlockWorkItem
+from indexer.replay.selection import Selection
 from indexer.settings import Settings
 from indexer.storage import dead_letters
 from indexer.storage.jobs import Connection
 from tests.support.command_line import Command
 from tests.support.deployment import CHAIN_ID
+from tests.support.letters import put_letter, put_letters, states
 
 pytestmark = pytest.mark.integration
 
@@ -65,7 +72,7 @@ def test_letters_with_the_same_fingerprint_are_one_group_the_largest_first(datab
         put(database, block)
     last = put(database, 15)
 
-    roots, gaps = dead_letters.groups(database, CHAIN_ID, None, 10)
+    roots, gaps = dead_letters.groups(database, CHAIN_ID, Selection(), 10)
 
     assert (roots["code"], roots["count"], roots["first_block"], roots["last_block"]) == (ROOT, 4, 10, 30)
     assert (roots["service"], roots["stage"], roots["fingerprint"]) == ("decoder", "verify", f"print of {ROOT}")
@@ -77,7 +84,7 @@ def test_letters_with_the_same_fingerprint_are_one_group_the_largest_first(datab
 def test_letters_come_one_by_one_oldest_first(database: Connection) -> None:
     ids = [put(database, block) for block in (20, 10, 30)]
 
-    found = dead_letters.letters(database, CHAIN_ID, None, 2)
+    found = dead_letters.letters(database, CHAIN_ID, Selection(), 2)
 
     assert [each["id"] for each in found] == ids[:2]
     assert found[0]["block_number"] == 20
@@ -96,11 +103,11 @@ def test_only_open_letters_of_the_chain_and_the_job_are_found(database: Connecti
         put(database, 100 + offset, state=state, fingerprint=state)
     put(database, 200, chain_id=1, fingerprint="another chain's")
 
-    everything, of_the_job = find(database, CHAIN_ID, None, 10), find(database, CHAIN_ID, 2, 10)
+    everything, of_the_job = find(database, CHAIN_ID, Selection(), 10), find(database, CHAIN_ID, Selection(job=2), 10)
 
     assert sum(each.get("count", 1) for each in everything) == 3
     assert [each.get("block_number", each.get("first_block")) for each in of_the_job] == [2]
-    assert find(database, 999, None, 10) == []
+    assert find(database, 999, Selection(), 10) == []
 
 
 def test_the_command_shows_a_line_for_each_kind_of_failure(
@@ -164,3 +171,106 @@ def test_a_database_without_tables_is_one_line(database_url: str, command: Comma
 
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == "error: the database has no tables of the indexer: run `indexer db migrate`\n"
+
+
+def test_a_letter_is_shown_with_its_headers_its_body_and_what_to_do(
+    migrated: Settings, database: Connection, command: Command
+) -> None:
+    letter = put_letter(database, migrated, 7, code="RPC_TIMEOUT")
+
+    shown = command(migrated, "dlq", "show", letter, "--json").json()
+    text = command(migrated, "dlq", "show", letter).out
+
+    assert shown["body"]["record"] == "BlockWorkItem"
+    assert (shown["body"]["number"], shown["body"]["reason"], shown["key"]) == (7, "backfill", "43114:7")
+    assert ["x-dlq-error-code", "RPC_TIMEOUT"] in shown["headers"]
+    assert shown["hint"] == hint("RPC_TIMEOUT")
+    assert f"hint: {hint('RPC_TIMEOUT')}" in text
+    assert "  x-dlq-error-code: RPC_TIMEOUT" in text
+
+
+def test_a_body_that_cannot_be_read_is_shown_as_far_as_it_goes(
+    migrated: Settings, database: Connection, command: Command
+) -> None:
+    letter = put_letter(database, migrated, 7, value=b"\x00\x00garbage")
+
+    body = command(migrated, "dlq", "show", letter, "--json").json()["body"]
+
+    assert body["begins"] == "0x0000" + b"garbage".hex()
+    assert "unreadable" in body
+
+
+def test_a_letter_that_is_not_there_is_one_line(migrated: Settings, command: Command) -> None:
+    ran = command(migrated, "dlq", "show", 5)
+
+    assert (ran.code, ran.err) == (2, "error: no dead letter 5: `indexer dlq list --each` shows the ids\n")
+
+
+def test_letters_are_selected_by_each_condition(migrated: Settings, database: Connection, command: Command) -> None:
+    root = put_letter(database, migrated, 1)
+    gap = put_letter(database, migrated, 50, code=GAP, job_id=2, service="persister")
+
+    def found(*options: object) -> list[int]:
+        return [each["id"] for each in command(migrated, "dlq", "list", "--each", "--json", *options).json()]
+
+    print_of_root = command(migrated, "dlq", "show", root, "--json").json()["fingerprint"]
+    assert found() == [root, gap]
+    assert found("--id", gap) == [gap]
+    assert found("--fingerprint", print_of_root[:8]) == [root]
+    assert found("--code", GAP) == [gap]
+    assert found("--service", "decoder") == [root]
+    assert found("--job", 2) == [gap]
+    assert found("--blocks", "2-60") == [gap]
+    assert found("--since", "1h") == [root, gap]
+    assert found("--until", "1h") == []
+
+
+def test_groups_name_their_ranges_of_blocks(migrated: Settings, database: Connection, command: Command) -> None:
+    put_letters(database, migrated, [1, 2, 60, 1000, 1001, 5000])
+
+    (group,) = command(migrated, "dlq", "list", "--json").json()
+
+    assert group["ranges"] == [[1, 60], [1000, 1001], [5000, 5000]]
+    assert "blocks 1–60, 1000–1001, 5000–5000" in command(migrated, "dlq", "list").out
+
+
+def test_letters_are_set_aside_and_given_up_with_a_note_of_who_did_it(
+    migrated: Settings, database: Connection, command: Command
+) -> None:
+    put_letters(database, migrated, [1, 2, 3])
+
+    dry = command(migrated, "dlq", "quarantine", "--blocks", "1-2", "--dry-run")
+    unconfirmed = command(migrated, "dlq", "quarantine", "--blocks", "1-2")
+    aside = command(migrated, "dlq", "quarantine", "--blocks", "1-2", "--yes", "--note", "wrong ABI")
+    dropped = command(migrated, "dlq", "drop", "--state", "quarantined", "--blocks", 1, "--yes", "--json")
+
+    assert dry.out == "would quarantine 2 dead letters\n"
+    assert (unconfirmed.code, "--yes" in unconfirmed.err) == (2, True)
+    assert aside.out == "2 dead letters quarantined\n"
+    assert dropped.json() == {"letters": 1, "state": "dropped", "dry_run": False}
+    assert states(database) == {"open": 1, "quarantined": 1, "dropped": 1}
+    actions = database.execute("SELECT action, letters, note FROM letter_actions ORDER BY id").fetchall()
+    assert actions == [("quarantine", 2, "wrong ABI"), ("drop", 1, None)]
+
+
+def test_nothing_is_changed_without_a_selection(migrated: Settings, database: Connection, command: Command) -> None:
+    put_letters(database, migrated, [1])
+
+    ran = command(migrated, "dlq", "drop", "--yes")
+
+    assert (ran.code, states(database)) == (2, {"open": 1})
+    assert "which letters?" in ran.err
+
+
+def test_an_export_loses_nothing_of_the_records(
+    migrated: Settings, database: Connection, command: Command, tmp_path: Path
+) -> None:
+    put_letters(database, migrated, range(3))
+    value = encode_work_item(BlockWorkItem(CHAIN_ID, 2, job_id=1))
+
+    command(migrated, "dlq", "export", "--output", tmp_path / "letters.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "letters.jsonl").read_text().splitlines()]
+
+    assert [line["block_number"] for line in lines] == [0, 1, 2]
+    assert bytes.fromhex(lines[2]["record_value"]) == value
+    assert ["trace", b"abc".hex()] in lines[2]["record_headers"]

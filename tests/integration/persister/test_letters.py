@@ -56,9 +56,10 @@ def indexer(settings: Settings) -> Iterator[Indexer]:
 
 
 def letter(
-    value: bytes, *, offset: int = 5, replay: int = 0, key: bytes = b"43114:7", code: str = "BAD_ROOT"
+    value: bytes, *, offset: int = 5, replay: int = 0, run: int = 0, key: bytes = b"43114:7", code: str = "BAD_ROOT"
 ) -> Record:
-    record = Record("blocks.work.normal", 0, offset, key, value, (("x-dlq-replay-count", str(replay).encode()),))
+    carried = (("x-dlq-replay-count", b"%d" % replay), ("x-dlq-run-id", b"%d" % run if run else b""))
+    record = Record("blocks.work.normal", 0, offset, key, value, carried)
     headers = dead_letter_headers(
         record,
         PoisonError("root\x00 differs", code=code),
@@ -222,3 +223,25 @@ def test_the_handler_forgets_partitions_that_left(indexer: Indexer) -> None:
 
     assert (indexer.handler.completed(0), indexer.handler.room()) == ([], 64)
     indexer.handler.close()
+
+
+def test_a_second_failure_is_a_new_letter_and_the_first_is_superseded(
+    indexer: Indexer, look: psycopg.Connection
+) -> None:
+    indexer.index(letter(item(), offset=5))
+    look.execute("UPDATE dead_letters SET state = 'replayed'")
+
+    indexer.index(letter(item(), offset=5, replay=1))
+
+    assert rows(look, "SELECT replay_count, state FROM dead_letters ORDER BY id") == [(0, "superseded"), (1, "open")]
+
+
+def test_a_second_failure_that_began_elsewhere_is_known_by_its_run(indexer: Indexer, look: psycopg.Connection) -> None:
+    indexer.index(letter(item(7), offset=5), letter(item(8), offset=6, key=b"43114:8"))
+    look.execute("UPDATE dead_letters SET state = 'replayed'")
+    look.execute("INSERT INTO replay_items SELECT 3, id, id, 'replayed' FROM dead_letters")
+
+    indexer.index(letter(item(7), offset=70, replay=1, run=3))
+
+    found = rows(look, "SELECT block_number, replay_count, state, run_id FROM dead_letters ORDER BY id")
+    assert found == [(7, 0, "superseded", None), (8, 0, "replayed", None), (7, 1, "open", 3)]

@@ -1,0 +1,61 @@
+"""The Kafka side of a replay run: its transactional producer, and its position as the offset of a group of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from indexer.errors import OutageError
+from indexer.inflight import TopicPartition
+from indexer.kafka import config
+from indexer.kafka.transactions import KafkaTransactionSink
+from indexer.outputs import Output
+from indexer.pipeline import Handled, Offsets
+from indexer.settings import Settings
+from indexer.topics import load_topics
+
+_SECONDS = 4.0  # an open transaction of a killed replay holds the decoders up no longer than this
+_WAIT_SECONDS = 10.0
+
+
+class ReplayTransactions:
+    """One run's; making it ends what a predecessor left open."""
+
+    def __init__(self, settings: Settings, run: int) -> None:
+        name = f"dlq-replay-{run}"
+        short = dict.fromkeys(
+            ("transaction.timeout.ms", "message.timeout.ms", "socket.timeout.ms"), int(_SECONDS * 1000)
+        )
+        self._group = Consumer(  # never subscribes: the group has no members, so that a broker takes its offsets
+            {
+                **config.common(settings),
+                "group.id": settings.topic_prefix + name,
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",  # waits for offsets of a transaction that is being committed
+            }
+        )
+        self._sink = KafkaTransactionSink(
+            config.transactional(settings, name) | short,
+            self._group.consumer_group_metadata,
+            seconds=_SECONDS,
+            service="replay",
+        )
+        self._source = TopicPartition(load_topics(settings.topic_prefix).dlq, 0)
+
+    def write(self, handled: Sequence[Handled[Sequence[Output]]], offsets: Offsets) -> None:
+        self._sink.write(handled, offsets)
+
+    def position(self) -> int | None:
+        try:
+            found = self._group.committed([KafkaPartition(*self._source)], timeout=_WAIT_SECONDS)[0]
+        except KafkaException as error:
+            raise OutageError(f"reading a replay's position: {error.args[0].str()}", code="KAFKA_DOWN") from error
+        if found.error is not None:
+            raise OutageError(f"reading a replay's position: {found.error.str()}", code="KAFKA_DOWN")
+        return found.offset if found.offset >= 0 else None
+
+    def close(self) -> None:
+        self._sink.close()
+        self._group.close()

@@ -1,0 +1,247 @@
+"""A replay on a real Kafka and PostgreSQL: each chosen letter once, whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from indexer.codec import decode_work_item
+from indexer.kafka.replay import ReplayTransactions
+from indexer.records import Reason
+from indexer.replay.run import Replayer, carry_out
+from indexer.replay.selection import Selection
+from indexer.storage import dead_letters, replays
+from indexer.storage.replays import Run
+from indexer.topics import load_topics
+from tests.integration.replay.conftest import PARTITIONS, Desk
+from tests.support.command_line import Command
+from tests.support.letters import put_letter, put_letters, states
+
+pytestmark = pytest.mark.integration
+
+PLACES = (
+    "replay.before-transaction",
+    "replay.between-produce-and-commit",
+    "replay.after-commit",
+    "replay.between-commit-and-mark",
+    "replay.after-mark",
+)
+
+
+def once(*numbers: int) -> Counter[int]:
+    return Counter(numbers)
+
+
+def test_a_replay_killed_at_every_point_and_resumed_replays_each_letter_once(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(700))
+
+    first = desk.replay("--all", "--yes", order=PLACES[0])
+    for place in PLACES[1:]:
+        assert desk.replay("--resume", 1, order=place).returncode == -9
+    last = desk.replay("--resume", 1)
+
+    assert (first.returncode, desk.fired()) == (-9, len(PLACES))
+    assert (last.returncode, last.stdout.splitlines()[0]) == (0, "replay 1 done: 700 replayed")
+    assert desk.replayed() == once(*range(700))
+    assert states(desk.connection) == {"replayed": 700}
+
+
+@pytest.mark.bar
+def test_ten_thousand_letters_killed_five_times_are_replayed_once_each(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(10_000))
+
+    desk.replay("--all", "--yes", order=PLACES[0])
+    for place in PLACES[1:]:
+        assert desk.replay("--resume", 1, order=place).returncode == -9
+    last = desk.replay("--resume", 1)
+
+    assert (last.returncode, desk.fired()) == (0, 5)
+    assert desk.replayed() == once(*range(10_000))
+    assert "nothing to replay: 10,000 replayed" in desk.replay("--all", "--yes").stdout
+
+
+def test_a_second_replay_of_what_was_stored_is_a_no_op_that_says_so(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(20))
+    desk.replay("--code", "RECEIPTS_ROOT_MISMATCH", "--yes")
+    desk.store(*range(20))
+
+    second = desk.replay("--code", "RECEIPTS_ROOT_MISMATCH", "--yes")
+
+    assert (second.returncode, second.stdout) == (0, "nothing to replay: 20 already stored\n")
+    assert desk.replayed() == once(*range(20))
+    assert states(desk.connection) == {"resolved": 20}
+
+
+def test_what_was_replayed_is_not_replayed_before_it_has_an_outcome(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(5))
+    desk.replay("--all", "--yes")
+
+    again = desk.replay("--all", "--yes")
+
+    assert again.stdout == "nothing to replay: 5 replayed, without an outcome so far\n"
+    assert desk.replayed() == once(*range(5))
+
+
+def test_a_block_that_was_stored_meanwhile_is_passed_by_and_its_letter_resolved(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, [1, 2, 3])
+    desk.store(2)
+    desk.connection.execute("UPDATE dead_letters SET state = 'open'")
+
+    ran = desk.replay("--all", "--yes")
+
+    assert "2 replayed, 1 already stored" in ran.stdout
+    assert desk.replayed() == once(1, 3)
+    assert states(desk.connection) == {"replayed": 2, "resolved": 1}
+
+
+def test_a_repair_stays_one_and_gets_the_present_hash_and_generation(desk: Desk) -> None:
+    put_letter(desk.connection, desk.settings, 7, item={"reason": Reason.REPAIR, "expected_hash": b"\x01" * 32})
+    desk.store(7)
+    desk.connection.execute("UPDATE dead_letters SET state = 'open'")
+    header = (desk.settings.chain_id, 7, b"\x02" * 32, bytes(32), 9)
+    desk.connection.execute("INSERT INTO headers VALUES (%s, %s, %s, %s, %s)", header)
+
+    desk.replay("--all", "--yes")
+
+    (record,) = desk.records()
+    item = decode_work_item(record.value() or b"")
+    assert (item.reason, item.expected_hash, item.generation) == (Reason.REPAIR, b"\x02" * 32, 9)
+    headers = dict(record.headers() or ())
+    assert (headers["x-dlq-replay-count"], headers["x-dlq-run-id"], headers["trace"]) == (b"1", b"1", b"abc")
+
+
+def test_a_run_under_way_keeps_what_it_chose(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(10))
+    desk.replay("--blocks", "0-4", "--yes", order=PLACES[0])
+
+    other = desk.replay("--all", "--yes")
+    refused = desk.replay("--all", "--yes")
+
+    assert "replay 2 done: 5 replayed" in other.stdout
+    assert refused.stdout == "nothing to replay: 5 replayed, without an outcome so far, 5 in replay 1 (--resume 1)\n"
+    assert desk.replayed() == once(5, 6, 7, 8, 9)
+    assert desk.replay("--resume", 1).returncode == 0
+    assert desk.replayed() == once(*range(10))
+
+
+def test_what_comes_after_the_freeze_is_not_eaten(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(3))
+    desk.replay("--all", "--yes", order=PLACES[0])
+    put_letters(desk.connection, desk.settings, range(3, 6))
+
+    desk.replay("--resume", 1)
+
+    assert desk.replayed() == once(0, 1, 2)
+
+
+def test_a_run_that_is_done_cannot_be_resumed_nor_one_that_is_unknown(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, [1])
+    desk.replay("--all", "--yes")
+
+    done, unknown = desk.replay("--resume", 1), desk.replay("--resume", 99)
+
+    assert (done.returncode, done.stderr) == (2, "error: replay 1 is done: 1 replayed\n")
+    assert (unknown.returncode, unknown.stderr) == (2, "error: no replay 99: `indexer dlq runs` lists them\n")
+
+
+def test_canaries_that_die_again_stop_it_and_it_can_be_resumed(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(50))
+    run, ended = _with_canaries(desk, "superseded")
+
+    assert (ended.state, ended.position) == ("stopped", 4)
+    assert ended.message == "4 of 4 canaries died again: mend the cause, then resume"
+    assert sorted(desk.replayed()) == [0, 1, 2, 3]
+    assert replays.outcomes(desk.connection, run.id).died == 4
+
+    assert desk.replay("--resume", run.id).returncode == 0
+    assert desk.replayed() == once(*range(50))
+
+
+def test_canaries_that_are_stored_let_it_go_on(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(50))
+
+    _, ended = _with_canaries(desk, "resolved")
+
+    assert (ended.state, ended.position) == ("done", 50)
+    assert desk.replayed() == once(*range(50))
+
+
+def test_canaries_without_an_outcome_stop_it(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(50))
+
+    ran = desk.replay("--all", "--yes", "--canary", 2, "--patience", 0)
+
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1] == ("error: replay 1 stopped at 2 of 50: 2 canaries have no outcome after 0 s")
+
+
+def test_nothing_is_done_without_a_selection_or_a_confirmation(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(3))
+
+    unselected, unconfirmed, dry = desk.replay("--yes"), desk.replay("--all"), desk.replay("--all", "--dry-run")
+
+    assert (unselected.returncode, unconfirmed.returncode) == (2, 2)
+    assert "--yes" in unconfirmed.stderr
+    assert dry.stdout == "would replay 3 dead letters\n"
+    assert states(desk.connection) == {"open": 3}
+    assert desk.replayed() == once()
+
+
+def test_a_rate_and_a_limit_hold(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(30))
+    run = replays.freeze(desk.connection, desk.settings.chain_id, Selection(), actor="me", rate=10.0, most=8)
+    assert run is not None
+    waits: list[float] = []
+
+    _replay(desk, run, waits.append, clock=lambda: sum(waits))
+
+    assert desk.replayed() == once(*range(8))
+    assert sum(waits) == pytest.approx(0.6)  # the last two of eight leave after the time of six
+
+
+def test_a_letter_without_an_outcome_is_open_again_after_ten_minutes(desk: Desk) -> None:
+    old, young = put_letters(desk.connection, desk.settings, [1, 2])
+    desk.replay("--all", "--yes")
+    desk.connection.execute("UPDATE dead_letters SET replayed_at = now() - interval '11 min' WHERE id = %s", (old,))
+
+    assert dead_letters.reopen_overdue(desk.connection, desk.settings.chain_id) == 1
+
+    found = dict(desk.connection.execute("SELECT id, state FROM dead_letters").fetchall())
+    assert found == {old: "open", young: "replayed"}
+
+
+def test_runs_are_listed_with_what_became_of_their_letters(desk: Desk, command: Command) -> None:
+    put_letters(desk.connection, desk.settings, range(3))
+    desk.replay("--all", "--yes")
+    desk.store(0, 1)
+
+    (run,) = command(desk.settings, "dlq", "runs", "--json").json()
+
+    assert (run["total"], run["stored"], run["died"], run["state"]) == (3, 2, 0, "done")
+    assert "2 stored, 0 died again, 1 without an outcome" in command(desk.settings, "dlq", "runs", 1).out
+    action = desk.connection.execute("SELECT action, letters, run_id, selection FROM letter_actions").fetchone()
+    assert action == ("replay", 3, 1, {"state": "open"})
+
+
+def _with_canaries(desk: Desk, outcome: str) -> tuple[Run, Run]:
+    """Replay with four canaries, which come to `outcome` while the run waits for them."""
+    run = replays.freeze(desk.connection, desk.settings.chain_id, Selection(), actor="me", canary=4)
+    assert run is not None
+
+    def come_to_an_end(_: float) -> None:
+        desk.connection.execute("UPDATE dead_letters SET state = %s WHERE state = 'replayed'", (outcome,))
+
+    return run, _replay(desk, run, come_to_an_end)
+
+
+def _replay(desk: Desk, run: Run, wait: Callable[[float], None], clock: Callable[[], float] = time.monotonic) -> Run:
+    transactions = ReplayTransactions(desk.settings, run.id)
+    topics = load_topics(desk.settings.topic_prefix)
+    try:
+        replayer = Replayer(desk.connection, run, transactions, topics, PARTITIONS, clock=clock)
+        return carry_out(replayer, wait, lambda _: None)
+    finally:
+        transactions.close()
