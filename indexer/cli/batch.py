@@ -324,6 +324,51 @@ def cancel(job: int) -> None:
     _wish("cancel", job)
 
 
+@batch.command("recover")
+@click.argument("job", type=int)
+@click.option(
+    "--strategy",
+    type=click.Choice(("selective", "all")),
+    default="selective",
+    show_default=True,
+    help="selective: only letters that may succeed now, by their error codes; all: whatever a replay may help.",
+)
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Letters a second at most.")
+@click.option("--canary", type=click.IntRange(0), default=0, help="Replay this many first; stop if half die again.")
+@click.option("--dry-run", is_flag=True, help="Say what would be replayed, and do nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def recover(job: int, strategy: str, rate: float | None, canary: int, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Replay the dead letters of JOB; `indexer dlq replay` can choose more finely.
+
+    \b
+    indexer batch recover 3 --strategy selective
+    """
+    from indexer.cli.dlq_replay import replay_selected
+    from indexer.error_codes import Replay, worth_replaying
+    from indexer.replay.selection import Selection
+    from indexer.storage import dead_letters, jobs
+
+    settings = Settings.from_env().require("database_url", "kafka_bootstrap_servers")
+    with database(settings) as connection:
+        jobs.job_status(connection, settings.chain_id, job)  # raises where there is none
+        of_job = Selection(job=job)
+        found = {code for code, _, _ in jobs.dead_by_code(connection, job)}
+        hopeless = set(worth_replaying(Replay.NEVER))
+        worth = found & set(worth_replaying(Replay.NOW)) if strategy == "selective" else found - hopeless
+        left = sum(count for code, count, _ in jobs.dead_by_code(connection, job) if code not in worth)
+        stored = dead_letters.by_state(connection, settings.chain_id, of_job).get("resolved", 0)
+    if not worth:
+        facts = {"run": None, "letters": 0, "already_stored": stored, "left": left, "dry_run": dry_run}
+        text = f"nothing to replay: {stored:,} already stored, {left:,} left that would fail again as they are"
+        click.echo(json.dumps(facts) if as_json else text)
+        return
+    if left and not as_json:
+        click.echo(f"{left:,} letters are left: they would fail again as they are", err=True)
+    chosen = Selection(job=job, codes=tuple(sorted(worth)))
+    replay_selected(settings, chosen, dry_run=dry_run, yes=yes, as_json=as_json, rate=rate, canary=canary)
+
+
 def database(settings: Settings) -> AbstractContextManager[Connection]:
     """Open the database, checked to be migrated."""
     from indexer.storage import engine

@@ -9,11 +9,12 @@ from collections.abc import Callable
 import pytest
 
 from indexer.codec import decode_work_item
+from indexer.jobs.ranges import Ranges
 from indexer.kafka.replay import ReplayTransactions
 from indexer.records import Reason
 from indexer.replay.run import Replayer, carry_out
 from indexer.replay.selection import Selection
-from indexer.storage import dead_letters, replays
+from indexer.storage import dead_letters, jobs, replays
 from indexer.storage.replays import Run
 from indexer.topics import load_topics
 from tests.integration.replay.conftest import PARTITIONS, Desk
@@ -224,6 +225,24 @@ def test_runs_are_listed_with_what_became_of_their_letters(desk: Desk, command: 
     assert "2 stored, 0 died again, 1 without an outcome" in command(desk.settings, "dlq", "runs", 1).out
     action = desk.connection.execute("SELECT action, letters, run_id, selection FROM letter_actions").fetchone()
     assert action == ("replay", 3, 1, {"state": "open"})
+
+
+def test_a_job_is_recovered_of_what_may_succeed_now_or_of_all(desk: Desk, command: Command) -> None:
+    job = jobs.create_job(desk.connection, jobs.NewJob(desk.settings.chain_id, Ranges.of([(0, 100)])))
+    put_letters(desk.connection, desk.settings, [1, 2], code="RPC_TIMEOUT", job_id=job)
+    put_letters(desk.connection, desk.settings, [3, 4], job_id=job)
+    put_letter(desk.connection, desk.settings, 5, code="OTHER_CHAIN", job_id=job)
+    put_letter(desk.connection, desk.settings, 6, code="RPC_TIMEOUT", job_id=job + 1)
+
+    selective = command(desk.settings, "batch", "recover", job, "--yes")
+
+    assert (selective.code, desk.replayed()) == (0, once(1, 2))
+    assert "3 letters are left" in selective.err
+    again = command(desk.settings, "batch", "recover", job, "--yes")
+    assert again.out == "nothing to replay: 0 already stored, 3 left that would fail again as they are\n"
+    assert command(desk.settings, "batch", "recover", job, "--strategy", "all", "--yes").code == 0
+    assert desk.replayed() == once(1, 2, 3, 4)
+    assert command(desk.settings, "batch", "recover", 99, "--yes").code == 2
 
 
 def _with_canaries(desk: Desk, outcome: str) -> tuple[Run, Run]:
