@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from devchain.build import DEFAULT_CACHE, open_chain
+from devchain.chain import Chain, Reorg, seeded_reorgs
 from devchain.chainfile import ChainFile
 from devchain.endpoint import Endpoint
 from devchain.faults import FaultError, Faults
@@ -50,6 +53,22 @@ _CHAIN_OPTIONS = [
         help="Where built chains are kept.",
     ),
     click.option("--jobs", type=click.IntRange(1), help="Processes that build.  [default: one per core]"),
+]
+_GROWTH_OPTIONS = [
+    click.option("--head", "first_head", type=click.IntRange(0), help="Number of the first head.  [default: BLOCKS]"),
+    click.option("--block-time", type=click.FloatRange(0, min_open=True), help="Seconds between two new heads."),
+    click.option(
+        "--reorg",
+        "reorgs",
+        multiple=True,
+        metavar="HEIGHT:DEPTH[:LENGTH]",
+        help="At that head, the highest DEPTH blocks give way to LENGTH others (one more by default).",
+    ),
+    click.option("--reorg-every", type=click.IntRange(1), help="Fork by chance (of the seed), every so many blocks."),
+    click.option(
+        "--reorg-depth", type=click.IntRange(1), default=5, show_default=True, help="How deep forks by chance go."
+    ),
+    click.option("--ws-port", type=int, help="Serve eth_subscribe over WebSocket there; 0 takes a free port."),
 ]
 _SERVE_OPTIONS = [
     click.option("--host", default="127.0.0.1", show_default=True),
@@ -97,6 +116,7 @@ def main() -> None:
 
 @main.command()
 @_with(_CHAIN_OPTIONS)
+@_with(_GROWTH_OPTIONS)
 @_with(_SERVE_OPTIONS)
 def serve(**options: Any) -> None:
     """Serve a simulated chain; it is built first unless the cache has it.
@@ -110,7 +130,15 @@ def serve(**options: Any) -> None:
       empty   no transactions
     """
     faults = _faults(options)
-    _run(_chain(options), faults, options)
+    script = _script(options)
+    trunk = _chain(options)
+
+    def fork(branch: Store, height: int, salt: int) -> Store:
+        assert isinstance(branch, ChainFile)
+        return open_chain(branch.params.forked(height, salt), options["cache"], jobs=1)
+
+    trunk.params = replace(trunk.params, blocks=trunk.head)  # the cache's chain may be longer
+    _run(Chain(trunk, head=options["first_head"], open_fork=fork, script=script), faults, options)
 
 
 @main.command()
@@ -124,7 +152,7 @@ def recorded(files: tuple[Path, ...], chain_id: int | None, **options: Any) -> N
         store = RecordedChain(read_lines(files), chain_id)
     except RecordingError as error:
         raise click.ClickException(str(error)) from error
-    _run(store, faults, options)
+    _run(Chain(store), faults, options)
 
 
 @main.command()
@@ -169,6 +197,31 @@ class _Progress:
         click.echo(f"{start}devchain: {done:,} of {total:,} blocks built{end}", err=True, nl=False)
 
 
+def _script(options: dict[str, Any]) -> list[Reorg]:
+    """The forks to come: those that were named, then those by chance."""
+    try:
+        named = [[int(part) for part in text.split(":")] for text in options["reorgs"]]
+        script = [Reorg(at, depth, *length or [depth + 1]) for at, depth, *length in named]
+    except (TypeError, ValueError):
+        raise click.UsageError("--reorg takes HEIGHT:DEPTH or HEIGHT:DEPTH:LENGTH") from None
+    if options["reorg_every"]:
+        first, last = options["first_head"] or 1, options["blocks"] - options["reorg_depth"] - 2
+        script += seeded_reorgs(options["seed"], first, last, options["reorg_every"], options["reorg_depth"])
+    return script
+
+
+async def _grow_until(stop: asyncio.Event, chain: Chain, block_time: float | None) -> None:
+    """Add a block every `block_time` seconds, by the clock and not by when the last one was added."""
+    loop = asyncio.get_running_loop()
+    due = loop.time()
+    while not stop.is_set():
+        due += block_time or 3600.0
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), max(0.0, due - loop.time()))
+        if block_time is not None:
+            chain.grow()
+
+
 def _faults(options: dict[str, Any]) -> Faults:
     changes: dict[str, Any] = {}
     for text in options["faults"]:
@@ -189,29 +242,37 @@ def _faults(options: dict[str, Any]) -> Faults:
     return faults
 
 
-def _run(store: Store, faults: Faults, options: dict[str, Any]) -> None:
+def _run(chain: Chain, faults: Faults, options: dict[str, Any]) -> None:
     try:
-        asyncio.run(_serve(store, faults, options))
+        asyncio.run(_serve(chain, faults, options))
     except OSError as error:
         raise click.ClickException(f"cannot listen on {options['host']}: {error.strerror}") from error
 
 
-async def _serve(store: Store, faults: Faults, options: dict[str, Any]) -> None:
+async def _serve(chain: Chain, faults: Faults, options: dict[str, Any]) -> None:
     """Listen until told to stop; the line on standard output says that requests are welcome."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for kind in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(kind, stop.set)
-    servers = [Server(Endpoint(store, faults), options["host"], options["port"])]
+    servers = [Server(Endpoint(chain, faults), options["host"], options["port"])]
     if options["twin_port"] is not None:
-        twin = Endpoint(store, Faults(lag=options["twin_lag"]))
+        twin = Endpoint(chain, Faults(lag=options["twin_lag"]))
         servers.append(Server(twin, options["host"], options["twin_port"]))
     if options["until_stdin_closes"]:
         loop.add_reader(0, lambda: None if os.read(0, 1024) else stop.set())
-    urls = " and ".join(f"http://{options['host']}:{server.port}" for server in servers)
-    click.echo(f"devchain: chain {store.chain_id}, head {store.head}, at {urls}")
+    urls = [f"http://{options['host']}:{server.port}" for server in servers]
+    sockets = None
+    if options.get("ws_port") is not None:
+        from devchain.websocket import Subscriptions
+
+        sockets = Subscriptions(servers[0].endpoint)
+        urls.append(f"ws://{options['host']}:{await sockets.start(options['host'], options['ws_port'])}")
+    click.echo(f"devchain: chain {chain.chain_id}, head {chain.head}, at {' and '.join(urls)}")
     sys.stdout.flush()
-    await stop.wait()
+    await _grow_until(stop, chain, options.get("block_time"))
+    if sockets is not None:
+        await sockets.close()
     for server in servers:
         server.close()
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 _URLS = re.compile(r"http://\S+")
+_WS_URL = re.compile(r"ws://\S+")
 
 
 class DevchainError(RuntimeError):
@@ -37,6 +38,7 @@ class Devchain:
             raise DevchainError(f"devchain {' '.join(arguments)} did not start (see standard error)")
         self.url: str = urls[0]
         self.twin: Remote | None = Remote(urls[1]) if len(urls) > 1 else None
+        self.ws_url: str | None = next(iter(_WS_URL.findall(line)), None)
         self._remote = Remote(self.url)
 
     @classmethod
@@ -63,6 +65,14 @@ class Devchain:
     def faults(self, **changes: Any) -> dict[str, Any]:
         """Change faults (see `devchain/faults.py`); `reset=True` first takes all back."""
         return self._remote.faults(**changes)
+
+    def grow(self, blocks: int = 1) -> int:
+        """Add blocks up to the highest that was built; returns the head."""
+        return self._remote.direct(grow=blocks)
+
+    def reorg(self, depth: int, length: int | None = None) -> int:
+        """Let the highest `depth` blocks give way to `length` others (one more by default); returns the head."""
+        return self._remote.direct(reorg={"depth": depth, "length": length})
 
     def stats(self, *, blocks: bool = False) -> dict[str, Any]:
         """What was asked for; with `blocks` how often each block was told, per method."""
@@ -111,6 +121,10 @@ class Remote:
     def faults(self, **changes: Any) -> dict[str, Any]:
         """Change faults; returns them all."""
         return self._object("POST", "/faults", changes)
+
+    def direct(self, **wish: Any) -> int:
+        """Have the chain grow or fork; returns its head."""
+        return int(self._object("POST", "/chain", wish)["head"])
 
     def stats(self, *, blocks: bool = False) -> dict[str, Any]:
         """The counters."""

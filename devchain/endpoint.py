@@ -14,6 +14,7 @@ import orjson
 
 from devchain import answers
 from devchain.answers import RpcError
+from devchain.chain import Chain
 from devchain.faults import Dice, Faults
 from devchain.stats import Stats
 from devchain.store import Json, Place, Slice, Store
@@ -36,8 +37,8 @@ def size_of(pieces: list[Json]) -> int:
 class Endpoint:
     """Answers the JSON-RPC of one URL."""
 
-    def __init__(self, store: Store, faults: Faults | None = None) -> None:
-        self.store = store
+    def __init__(self, chain: Chain | Store, faults: Faults | None = None) -> None:
+        self.chain = chain if isinstance(chain, Chain) else Chain(chain)
         self.faults = faults or Faults()
         self.dice = Dice(self.faults)
         self.stats = Stats()
@@ -55,12 +56,25 @@ class Endpoint:
             "eth_call": self._call,
             "eth_getLogs": self._logs,
         }
-        self._split: dict[int, list[bytes]] = {}  # receipts of the last blocks asked one by one
+        self._finalized = -1
+        self._split: dict[tuple[Store, int], list[bytes]] = {}  # receipts of the last blocks asked one by one
+
+    @property
+    def store(self) -> Store:
+        """The branch that this endpoint takes for the chain."""
+        return self.chain.branch(self.faults.branch)
 
     def head(self) -> int:
         """The head that this endpoint admits to."""
-        head = self.store.head if self.faults.head is None else self.faults.head
+        head = self.chain.head_of(self.faults.branch) if self.faults.head is None else self.faults.head
         return max(0, head - self.faults.lag)
+
+    def finalized(self) -> int | None:
+        """The height that is final here; None on a chain that is too young. It never goes back, whatever forks."""
+        if self.faults.finality == 0:
+            return self.head()
+        self._finalized = max(self._finalized, self.head() - self.faults.finality)
+        return None if self._finalized < 0 else min(self._finalized, self.head())
 
     def handle(self, body: bytes) -> list[Json]:
         """Answer a request or a batch (JSON-RPC 2.0); empty for a batch of nothing but notifications."""
@@ -132,8 +146,10 @@ class Endpoint:
             return self._visible(int(block, 16))
         if block == "earliest":
             return 0
-        if block in ("latest", "pending", "finalized", "safe"):
+        if block in ("latest", "pending"):
             return self.head()
+        if block in ("finalized", "safe") and self.faults.finalized_tag:
+            return self.finalized()
         raise ValueError(f"no such block tag: {block[:20]}")
 
     def _visible(self, number: int) -> int | None:
@@ -207,18 +223,18 @@ class Endpoint:
 
     def _receipts_one_by_one(self, number: int) -> list[bytes]:
         """The receipts of a block apart; kept for the last blocks, since callers ask for all of a block's."""
-        split = self._split.get(number)
+        split = self._split.get((self.store, number))
         if split is None:
             receipts = self.store.receipts(number)
             split = [orjson.dumps(r) for r in orjson.loads(read(receipts))] if receipts else []
             if len(self._split) >= 64:
                 self._split.pop(next(iter(self._split)))
-            self._split[number] = split
+            self._split[self.store, number] = split
         return split
 
     def _call(self, params: list[Any]) -> Json:
         height = self._height(params[1] if len(params) > 1 else "latest")
-        if height is None or height > self.store.head:
+        if height is None or height > self.head():
             raise RpcError(-32000, "header not found")
         return answers.balance_call(self.store, params[0], height)
 

@@ -47,6 +47,9 @@ class Faults:
     receipts_method: bool = True  # False: eth_getBlockReceipts does not exist
     chain_id: int | None = None  # another one than the chain's
     lag: int = 0  # blocks behind the chain's head
+    branch: int | None = None  # answers from this branch (0: the first), as a node does that missed a fork
+    finality: int = 0  # blocks from the head down to the one that the tag `finalized` names
+    finalized_tag: bool = True  # False: the node does not know the tag
     head: int | None = None  # instead of the chain's; beyond it blocks are null
     above_head: str = "null"  # or unfinalized, unaccepted: the errors that Avalanche nodes give
     max_batch: int | None = None  # calls in one batch; more are refused as a whole

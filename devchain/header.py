@@ -49,7 +49,7 @@ def extra_block_data(params: ChainParams, number: int) -> bytes:
 
 def fields_after_parent(params: ChainParams, number: int, roots: Roots) -> list[Field]:
     """The header's fields but the parent's hash, in the order they are hashed in."""
-    salt = f"{params.seed}:{params.chain_id}:{number}"
+    salt = f"{params.seed}:{params.chain_id}:{number}{params.salt(number)}"
     ethereum = params.ethereum
     fields: list[Field] = [
         ("sha3Uncles", EMPTY_UNCLES),

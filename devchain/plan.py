@@ -7,7 +7,7 @@ are numbers (see `universe.py`), `None` standing for the zero address.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -33,6 +33,12 @@ HUGE_TRANSACTION_BYTES = 2_300  # of JSON that one ERC-20 transfer makes at leas
 LARGEST_COLLECTION = 4_000
 
 
+def _random(params: ChainParams, number: int) -> Random:
+    """Chance from block `number` on: the trunk's, or a fork's own."""
+    trunk = replace(params, forks=()).identity()
+    return Random(trunk + params.salt(number))  # noqa: S311 - repeatable on purpose
+
+
 @dataclass(frozen=True, slots=True)
 class BlockPlan:
     """The transactions of one block and the balances that they leave behind."""
@@ -47,7 +53,7 @@ class Planner:
 
     def __init__(self, params: ChainParams) -> None:
         self._params = params
-        self._random = Random(params.identity())  # noqa: S311 - repeatable on purpose
+        self._random = _random(params, 0)
         self._nonces = [0] * SIGNERS
         self._ledger = Ledger()
         self._kinds: dict[str, Callable[[], tuple[int, tuple[Any, ...]]]] = {
@@ -56,7 +62,10 @@ class Planner:
 
     def blocks(self) -> Iterator[BlockPlan]:
         """All blocks from genesis on."""
+        forks = {height for height, _ in self._params.forks}
         for number in range(self._params.blocks + 1):
+            if number in forks:
+                self._random = _random(self._params, number)
             kinds = self._choose_kinds(number) if number else []
             transactions = [self._transaction(kind) for kind in kinds]
             yield BlockPlan(number, transactions, self._ledger.take_touched())

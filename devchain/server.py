@@ -136,7 +136,7 @@ class Connection:
     def _route(self, head: bytes, body: bytes) -> None:
         method, _, rest = head.partition(b" ")
         path = rest.split(b" ", 1)[0].split(b"?", 1)[0].decode("ascii", "replace")
-        if path.startswith(("/faults", "/stats", "/health")):
+        if path.startswith(("/faults", "/stats", "/health", "/chain")):
             if not self._local and not path.startswith("/health"):
                 self._send(403, [b"{}"])
                 return
