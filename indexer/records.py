@@ -58,6 +58,15 @@ class BlockWorkItem:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockRef:
+    """Just enough of a block to know where it hangs on the chain."""
+
+    number: int
+    hash: bytes  # 32 bytes
+    parent_hash: bytes  # 32 bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Rollback:
     """Rows at or above `from_number` of an older generation are to go (PROTOCOL 7)."""
 

@@ -38,6 +38,9 @@ class Settings:
     rpc_timeout_seconds: float = _setting(30.0, "time for one HTTP request")
     rpc_budget_seconds: float = _setting(20.0, "time for a block's retries in place, before blocks.retry.*")
 
+    rpc_ws_url: str = _setting("", "WebSocket endpoint that tells new heads; may contain a key", secret=True)
+    confirmations: int = _setting(-1, "a block is final so many below the head; -1: what the node calls finalized")
+
     window: int = _setting(2000, "blocks of a job under way at most (never below one stripe per partition)")
     batch_size: int = _setting(100, "blocks published between two looks at pause, cancel and lease")
     republish_seconds: float = _setting(600.0, "age at which what is unresolved is published again (PROTOCOL 11)")
@@ -96,6 +99,7 @@ _MINIMUM = {
     "persist_blocks": 1,
     "decoder_window": 1,
     "chain_id": 1,
+    "confirmations": -1,
 }
 
 

@@ -1,8 +1,9 @@
 """The life of wanted blocks: asked for in a group, asked again elsewhere or in smaller groups, each with one result.
 
 - a block arrives: done
-- not there yet (null, "cannot query unfinalized data") or another hash: asked once more where the head is higher,
-  then NotYetError; below the finalized height TransientError, since waiting will not help
+- not there yet (null, "cannot query unfinalized data"), another hash, or not final without an expected hash (PROTOCOL
+  5): asked once more where the head is higher, then NotYetError; below the finalized height TransientError, since
+  waiting will not help
 - refused for its rate: asked again when the pause is over, for as long as the budget lasts; never counted
 - anything else: asked again elsewhere, or here after a jittered pause; a group that failed twice, or timed out, is
   split, so that one bad block never fails its neighbours
@@ -31,6 +32,7 @@ _ABSENT = (Kind.NOT_YET, Kind.MISSING)
 _FRESH_SECONDS = 1.0
 _FAIR_ATTEMPTS = 4
 _UNCOUNTED = ("RPC_CIRCUIT_OPEN",)
+_NOT_FINAL = Failure(Kind.NOT_YET, "NOT_FINAL", "the block is not final yet, and no hash is expected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,10 @@ class Attempts:
         for item, outcome in zip(items, answer.outcomes, strict=True):
             if isinstance(outcome, Fetched):
                 member.heights.saw(outcome.number)
-                item.result = outcome
+                if await self._counts(member, item):
+                    item.result = outcome
+                else:
+                    absent.append((item, _NOT_FINAL))
             elif outcome.kind in _ABSENT or outcome.code == "RPC_OTHER_HASH":
                 absent.append((item, outcome))
             else:
@@ -138,12 +143,21 @@ class Attempts:
             answer = await fetch_on(other.endpoint, other.receipts, wanted, urgent=self.urgent)
             self.took(answer)
             for item, outcome in zip(items, answer.outcomes, strict=True):
-                if isinstance(outcome, Fetched):
+                if isinstance(outcome, Fetched) and await self._counts(other, item):
                     item.result = outcome
         final = await self._finalized(answered)
         for item, failure in absent:
             if item.result is None:
                 item.result = _absence(item.wanted, failure, final)
+
+    async def _counts(self, member: Member, item: Item) -> bool:
+        """May the block be used? Without an expected hash only at or below what is final where it comes from."""
+        if item.wanted.expected_hash is not None:
+            return True
+        heights = member.heights
+        if heights.finalized is None or item.wanted.number > heights.finalized:
+            await heights.refresh(max_age=_FRESH_SECONDS)
+        return heights.finalized is not None and item.wanted.number <= heights.finalized
 
     async def _finalized(self, members: Sequence[Member]) -> int:
         """Return the greatest final height of `members`, below which waiting for a block makes no sense."""

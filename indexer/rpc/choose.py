@@ -54,6 +54,8 @@ class Chooser:
             highest = max(item.wanted.number for item in items)
             far_enough = [m for m in ready if m.heights.head is None or m.heights.head >= highest]
             ready = far_enough or ready
+            if any(item.wanted.expected_hash is None for item in items):
+                ready = _most_final(ready, highest)
             if self._clocks.chance.random() < _EXPLORE:
                 return self._clocks.chance.choice(ready)
         return min(ready, key=lambda member: member.endpoint.cost(), default=None)
@@ -108,6 +110,13 @@ class Chooser:
             text = f"it serves chain {member.heights.chain_id}, not {self._expected}"
             member.endpoint.disabled = Failure(Kind.REFUSED, "WRONG_CHAIN", text)
         return member.heights.chain_id == self._expected
+
+
+def _most_final(ready: Sequence[Member], highest: int) -> Sequence[Member]:
+    """Return the members where the height is final, as far as is known; else those where most is (PROTOCOL 5)."""
+    known = [m.heights.finalized for m in ready if m.heights.finalized is not None]
+    least = min(highest, max(known, default=highest))
+    return [m for m in ready if m.heights.finalized is None or m.heights.finalized >= least]
 
 
 def _wrong_chain(members: Sequence[Member], expected: int | None) -> FatalError:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from indexer.errors import TransientError
+from indexer.records import BlockRef
 from indexer.rpc.answers import Call
 from indexer.rpc.attempt import FetchResult
 from indexer.rpc.fetch import Fetched, Wanted
+from indexer.rpc.heights import HeadView
 from indexer.rpc.interpreter import tune
 from indexer.rpc.pool import RpcPool
 from indexer.rpc.settings import MIB, RpcSettings
@@ -60,6 +62,12 @@ class RpcClient:
 
     def finalized(self, *, max_age: float = 0.0) -> int:
         return self._run(self._pool.finalized(max_age=max_age))
+
+    def highest(self) -> HeadView:
+        return self._run(self._pool.highest())
+
+    def headers(self, endpoint: str, numbers: Sequence[int]) -> dict[int, BlockRef | None]:
+        return self._run(self._pool.headers(endpoint, numbers))
 
     def chain_id(self) -> int:
         return self._run(self._pool.chain_id())

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from indexer.errors import TransientError
+from indexer.records import BlockRef
 from indexer.rpc.answers import Answer, Call, Failure, Kind, malformed
 from indexer.rpc.endpoint import Clocks, Endpoint
 from indexer.rpc.settings import RpcSettings
 from indexer.rpc.slots import Rank
 
 
+@dataclass(frozen=True, slots=True)
+class HeadView:
+    """How far an endpoint is."""
+
+    endpoint: str  # its label
+    head: int
+    finalized: int
+
+
 class Heights:
     """Head and finalized height of one endpoint, asked for together and remembered for a while.
 
-    Final is what the tag `finalized` names; on chains whose accepted blocks are final (C-Chain) it is the head; where a
-    node does not know the tag, a number of confirmations below the head.
+    Final is what has the confirmations that the settings ask for; without that, what the tag `finalized` names; on
+    chains whose accepted blocks are final (C-Chain) the head; where a node does not know the tag, 64 below the head.
     """
 
     def __init__(self, endpoint: Endpoint, settings: RpcSettings, clocks: Clocks) -> None:
@@ -63,10 +75,14 @@ class Heights:
             self._endpoint.stats.head = number
 
     def _asks_tag(self) -> bool:
+        if self._settings.confirmations is not None:
+            return False
         return self._knows_tag and self.chain_id not in self._settings.accepted_is_final
 
     def _take_finalized(self, head: int, answer: Answer) -> None:
-        if self.chain_id in self._settings.accepted_is_final:
+        if self._settings.confirmations is not None:
+            final = max(0, head - self._settings.confirmations)
+        elif self.chain_id in self._settings.accepted_is_final:
             final = head
         elif isinstance(answer, dict) and isinstance(number := quantity(answer.get("number")), int):
             final = number
@@ -77,6 +93,22 @@ class Heights:
                 self._knows_tag = False
             final = max(0, head - self._settings.fallback_confirmations)
         self.finalized = final if self.finalized is None else max(self.finalized, final)
+
+
+def ref_of(number: int, answer: Answer) -> BlockRef | None:
+    """Return the place of the block that a node tells, None where it has none; raises TransientError."""
+    if answer is None or (isinstance(answer, Failure) and answer.kind in (Kind.NOT_YET, Kind.MISSING)):
+        return None
+    try:
+        told = BlockRef(
+            int(answer["number"], 16), bytes.fromhex(answer["hash"][2:]), bytes.fromhex(answer["parentHash"][2:])
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        failure = answer if isinstance(answer, Failure) else malformed("a block without number, hash or parent")
+        raise TransientError(f"header {number}: {failure.message}", code=failure.code) from None
+    if told.number != number or len(told.hash) != 32 or len(told.parent_hash) != 32:
+        raise TransientError(f"header {number}: another block than asked for", code="RPC_MALFORMED")
+    return told
 
 
 def quantity(answer: Any) -> int | Failure:

@@ -10,17 +10,19 @@ from functools import partial
 from typing import Any
 
 from indexer.errors import IndexerError, NotYetError, OutageError, TransientError
+from indexer.records import BlockRef
 from indexer.rpc.answers import Call, Failure
 from indexer.rpc.attempt import Attempts, FetchResult, Item, Member
 from indexer.rpc.calls import Calls
 from indexer.rpc.choose import Chooser
 from indexer.rpc.endpoint import Clocks, Endpoint
 from indexer.rpc.fetch import Fetched, Round, Wanted
-from indexer.rpc.heights import Heights, quantity
+from indexer.rpc.heights import HeadView, Heights, quantity, ref_of
 from indexer.rpc.lean import transport_for
 from indexer.rpc.receipts import ReceiptSource
 from indexer.rpc.redact import labels
 from indexer.rpc.settings import RpcSettings
+from indexer.rpc.slots import Rank
 from indexer.rpc.stats import PoolStats
 from indexer.rpc.transport import Transport
 
@@ -147,6 +149,25 @@ class RpcPool:
         """Return the highest finalized height of the endpoints that answer; OutageError when none does."""
         await self._refresh(max_age)
         return max(m.heights.finalized for m in self.members if m.heights.finalized is not None)
+
+    async def highest(self) -> HeadView:
+        """Return how far the endpoint with the highest head is, the first of them that RPC_URLS names; OutageError."""
+        await self._refresh(0.0)
+        now = self._clocks.monotonic()
+        ready = [
+            (m, m.heights.head) for m in self.members if m.heights.head is not None and m.endpoint.ready_at(now) <= now
+        ]
+        if not ready:
+            raise OutageError("no endpoint tells its head", code="RPC_OUTAGE")
+        member, head = max(ready, key=lambda each: each[1])
+        return HeadView(member.name, head, member.heights.finalized or 0)
+
+    async def headers(self, endpoint: str, numbers: Sequence[int]) -> dict[int, BlockRef | None]:
+        """Return what that endpoint has at these heights, None where nothing; TransientError when it fails."""
+        member = next(m for m in self.members if m.name == endpoint)
+        calls = [Call("eth_getBlockByNumber", [hex(number), False]) for number in numbers]
+        answers = (await member.endpoint.batch(calls, rank=Rank.URGENT)).answers
+        return {number: ref_of(number, answer) for number, answer in zip(numbers, answers, strict=True)}
 
     async def _refresh(self, max_age: float) -> None:
         now = self._clocks.monotonic()

@@ -42,6 +42,7 @@ class RpcSettings:
     breaker_open_max_seconds: float = 5.0
 
     accepted_is_final: frozenset[int] = frozenset({43114, 43113})  # chain ids (C-Chain, Fuji): latest is final
+    confirmations: int | None = None  # blocks below the head that are not final; None: the node's tag `finalized`
     fallback_confirmations: int = 64  # blocks below the head, where a node knows no `finalized` tag
 
     switch_interval_seconds: float | None = 0.001

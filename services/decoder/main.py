@@ -110,6 +110,7 @@ def block_fetcher(settings: Settings) -> BlockFetcher:
         max_concurrency=settings.rpc_max_concurrency,
         request_timeout_seconds=settings.rpc_timeout_seconds,
         budget_seconds=settings.rpc_budget_seconds,
+        confirmations=None if settings.confirmations < 0 else settings.confirmations,
     )
     max_bytes = settings.decoder_window_mib * _MIB // _JSON_TO_PYTHON
     fetcher = BlockFetcher(settings.rpc_urls, rpc, max_blocks=settings.decoder_window, max_bytes=max_bytes)
