@@ -12,6 +12,7 @@ from indexer.errors import IndexerError, UserError
 # name: (where the click command is, what `--help` says about it)
 COMMANDS: dict[str, tuple[str, str]] = {
     "batch": ("indexer.cli.batch:batch", "Jobs: queue blocks, process them, look at them, change them."),
+    "follow": ("indexer.cli.follow:follow", "The chain's head: follow it, through its forks."),
     "dlq": ("indexer.cli.dlq:dlq", "Dead letters: what failed, and why."),
     "verify": ("indexer.cli.verify:verify", "Prove what is stored: gaps, links, counts, roots, balances."),
     "config": ("indexer.cli.config:config", "The settings in force, and where each comes from."),

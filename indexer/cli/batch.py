@@ -245,7 +245,7 @@ def status(job: int | None, detailed: bool, everything: bool, as_json: bool) -> 
 
 
 def _line(job: JobStatus) -> str:
-    share = 100 * (job.stored + job.dead) / job.total
+    share = 100 * (job.stored + job.dead) / max(job.total, 1)
     dead = f", {job.dead:,} dead" if job.dead else ""
     return (
         f"job {job.id}  {job.state:<10} {job.stored:,}/{job.total:,} stored{dead} ({share:.1f} %)"

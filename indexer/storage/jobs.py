@@ -55,6 +55,8 @@ class Lease:
     position: dict[str, Any] | None
     exhausted: bool
     generation: int  # of the chain, read in the same statement
+    published: int = 0
+    followed: bool = False  # the chain's head is being followed, and is not to be delayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,8 @@ _STATUS = """
     SELECT j.id, j.chain_id, j.state, j.priority, j.strategy, j.reason, j.total, j.published,
            coalesce(c.stored, 0)::bigint AS stored, coalesce(c.dead, 0)::bigint AS dead,
            j.window_blocks, j.batch_size, j.rate, j.created_at, j.started_at, j.finished_at, j.lease_owner, j.message,
-           lower(j.blocks) AS first_block, upper(j.blocks) - 1 AS last_block
+           coalesce(lower(j.blocks), (j.position ->> 'next')::bigint, 0) AS first_block,
+           coalesce(upper(j.blocks), (j.position ->> 'next')::bigint, 0) - 1 AS last_block
     FROM processing_jobs j
     LEFT JOIN LATERAL (
         SELECT sum(bit_count(stored)) AS stored, sum(bit_count(dead)) AS dead FROM job_coverage WHERE job_id = j.id
@@ -206,7 +209,10 @@ def dead_by_code(connection: Connection, job_id: int) -> list[tuple[str, int, in
 
 
 def take_leases(connection: Connection, chain_id: int, owner: str, seconds: float, most: int) -> list[int]:
-    """Take up to `most` jobs that nobody holds, urgent and old ones first; no lock is kept."""
+    """Take up to `most` jobs that nobody holds, urgent and old ones first; no lock is kept.
+
+    The job that follows the head has a producer of its own kind (storage/following.py).
+    """
     rows = connection.execute(
         """
         UPDATE processing_jobs SET lease_owner = %(owner)s, lease_epoch = lease_epoch + 1,
@@ -215,7 +221,7 @@ def take_leases(connection: Connection, chain_id: int, owner: str, seconds: floa
                started_at = coalesce(started_at, clock_timestamp())
         WHERE id IN (
             SELECT id FROM processing_jobs
-            WHERE chain_id = %(chain_id)s AND state IN ('queued', 'running', 'cancelling')
+            WHERE chain_id = %(chain_id)s AND state IN ('queued', 'running', 'cancelling') AND reason <> 'head'
               AND (lease_until IS NULL OR lease_until < clock_timestamp())
             ORDER BY array_position(ARRAY['high', 'normal', 'low'], priority), id
             LIMIT %(most)s FOR UPDATE SKIP LOCKED)
@@ -238,7 +244,11 @@ def renew_lease(connection: Connection, job_id: int, owner: str, epoch: int | No
             RETURNING id, lease_epoch, state, priority, strategy, reason, batch_size, window_blocks, rate, position,
                       exhausted <> 0 AS exhausted,
                       coalesce((SELECT generation FROM chain_state s WHERE s.chain_id = processing_jobs.chain_id), 0)
-                          AS generation
+                          AS generation,
+                      published,
+                      EXISTS (SELECT FROM processing_jobs h
+                              WHERE h.chain_id = processing_jobs.chain_id AND h.reason = 'head' AND h.state = 'running'
+                                AND h.lease_until > clock_timestamp()) AS followed
             """,
             {"id": job_id, "owner": owner, "epoch": epoch, "seconds": seconds},
         )
@@ -292,7 +302,7 @@ def open_stripes(
                 "job": lease.id,
                 "chain_id": chain_id,
                 "stripes": [s.number for s in stripes],
-                "wanted": [_signed(s.wanted) for s in stripes],
+                "wanted": [signed(s.wanted) for s in stripes],
                 "look": lease.reason != "repair",
             },
         ).fetchall()
@@ -394,6 +404,6 @@ def mean_sizes(connection: Connection, chain_id: int, bounds: Sequence[tuple[int
     return [None if row[0] is None else float(row[0]) for row in rows]
 
 
-def _signed(mask: int) -> int:
+def signed(mask: int) -> int:
     """Return a 64-bit mask as PostgreSQL's bigint."""
     return mask - (1 << 64) if mask & _SIGN else mask

@@ -180,6 +180,8 @@ balances = Table(
     Column("balance", Numeric, nullable=False),
 )
 
+_FOLLOWS = "reason = 'head' AND state IN ('queued', 'running', 'paused', 'cancelling')"
+
 processing_jobs = Table(
     "processing_jobs",
     metadata,
@@ -204,7 +206,9 @@ processing_jobs = Table(
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
     Column("message", Text),
+    Column("confirmations", Integer),  # of a job that follows the head; NULL: what the node calls finalized
     Index("processing_jobs_state", "state"),
+    Index("processing_jobs_follower", "chain_id", unique=True, postgresql_where=text(_FOLLOWS)),
 )
 
 job_coverage = Table(

@@ -27,12 +27,13 @@ from indexer.storage.jobs import Connection, Lease
 from indexer.topics import DECODED, RETRY, WORK, partition_of
 from services.producer.lag import LagReader
 from services.producer.publisher import Publisher
-from services.producer.schedule import Allowance, stripes_now
+from services.producer.schedule import Allowance, Measured, stripes_now
 
 log = logging.getLogger(__name__)
 
 _HINT_SECONDS = 2.0  # how often the parked records are counted
 _OVERDUE_SECONDS = 5.0  # how often lost items are looked for
+_UNTOLD_SECONDS = 1.0  # how often it is looked for what a fork took back
 _IDLE_SECONDS = 0.1
 
 
@@ -44,6 +45,9 @@ class Held:
     blocks: Ranges
     allowance: Allowance = field(default_factory=Allowance)
     overdue_at: float = 0.0
+    untold_at: float = 0.0
+    under_way: int = 0
+    stored: int = 0
 
 
 class ProducerLoop:
@@ -64,6 +68,7 @@ class ProducerLoop:
         self._held: dict[int, Held] = {}
         self._parked, self._parked_at = 0, 0.0
         self._look_for_jobs_at = 0.0
+        self._measured, self._stored = Measured(), 0
 
     def step(self) -> float:
         """Serve every job once; return how many seconds there is nothing to do."""
@@ -96,6 +101,8 @@ class ProducerLoop:
                 continue
             log.info("job %d: taken, %s", job_id, lease.state)
             held = self._held[job_id] = Held(lease, jobs.job_blocks(self._connection, job_id))
+            held.under_way = jobs.under_way(self._connection, job_id)
+            held.stored = lease.published - held.under_way
             again = jobs.unpublished(self._connection, job_id)
             self._publish(held, [stripe for stripe in again if stripe.wanted])
             jobs.mark_published(self._connection, job_id, [s.number for s in again if not s.wanted])
@@ -110,6 +117,9 @@ class ProducerLoop:
             return False
         held.lease = lease
         under_way = jobs.under_way(self._connection, lease.id)
+        self._stored += max(lease.published - under_way - held.stored, 0)
+        held.under_way, held.stored = under_way, lease.published - under_way
+        self._measured.note(self._clock(), self._stored)
         self._publish_again_what_is_lost(held)
         if lease.state == "running" and not lease.exhausted:
             return self._open(held, under_way)
@@ -120,6 +130,8 @@ class ProducerLoop:
     def _open(self, held: Held, under_way: int) -> bool:
         lease = held.lease
         most = stripes_now(lease.window_blocks, under_way, self._parked_now(), self._partitions, lease.batch_size)
+        if lease.followed:
+            most = min(most, self._measured.room(sum(each.under_way for each in self._held.values())))
         most = held.allowance.take(lease.rate, self._clock(), most * 64) // 64
         if most == 0:
             return False
@@ -144,8 +156,11 @@ class ProducerLoop:
 
     def _publish_again_what_is_lost(self, held: Held) -> None:
         job_id, now = held.lease.id, self._clock()
-        if self._publisher.failed(job_id) and not self._publisher.waiting(job_id):
-            self._publish(held, [s for s in jobs.unpublished(self._connection, job_id) if s.wanted])
+        if (self._publisher.failed(job_id) and not self._publisher.waiting(job_id)) or now >= held.untold_at:
+            held.untold_at = now + _UNTOLD_SECONDS
+            known = self._publisher.under_way(job_id)
+            untold = jobs.unpublished(self._connection, job_id)
+            self._publish(held, [s for s in untold if s.wanted and s.number not in known])
         if now < held.overdue_at or held.lease.state == "paused":
             return
         held.overdue_at = now + min(_OVERDUE_SECONDS, self._settings.republish_seconds)

@@ -1,4 +1,4 @@
-"""Wires the producer: settings → PostgreSQL, Kafka → the loop. `python -m services.producer.main`."""
+"""Wires the producer: settings → PostgreSQL, Kafka, nodes → its two loops. `python -m services.producer.main`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from indexer.kafka.admin import KafkaAdmin
 from indexer.settings import Settings
 from indexer.storage import engine
 from indexer.storage.jobs import Connection
-from indexer.topics import WORK, load_topics
+from indexer.topics import DECODED, WORK, load_topics
+from services.producer.head_loop import HeadLoop
 from services.producer.lag import LagReader
 from services.producer.loop import ProducerLoop
 from services.producer.publisher import Publisher
@@ -27,7 +28,7 @@ log = logging.getLogger("producer")
 def main(settings: Settings, stop: Callable[[], bool]) -> None:
     settings.require("kafka_bootstrap_servers", "database_url")
     topics = load_topics(settings.topic_prefix)
-    partitions = KafkaAdmin(settings).check(topics, *WORK).partitions
+    partitions = KafkaAdmin(settings).check(topics, *WORK, DECODED).partitions
     connection = _connect(engine.connect(settings, "producer", autocommit=True))
     owner = f"{socket.gethostname()}:{os.getpid()}:{settings.slot}"
     work = dict(zip(("high", "normal", "low"), topics.work, strict=True))
@@ -40,13 +41,22 @@ def main(settings: Settings, stop: Callable[[], bool]) -> None:
         partitions,
         time.monotonic,
     )
-    while not stop():
-        try:
-            time.sleep(loop.step())
-        except psycopg.OperationalError as error:
-            log.warning("database: %s; connecting again", type(error).__name__)
-            loop.reconnect(_connect(engine.reconnect(settings, "producer", stop, autocommit=True)))
-    loop.close()
+    head = HeadLoop(settings, topics, partitions, owner)
+    head.start()
+    if settings.metrics_port:
+        from services.producer.metrics import serve
+
+        serve(settings.metrics_port, head.pulse)
+    try:
+        while not stop() and not head.failed():
+            try:
+                time.sleep(loop.step())
+            except psycopg.OperationalError as error:
+                log.warning("database: %s; connecting again", type(error).__name__)
+                loop.reconnect(_connect(engine.reconnect(settings, "producer", stop, autocommit=True)))
+        loop.close()
+    finally:
+        head.stop()
 
 
 def _connect(connection: Connection) -> Connection:

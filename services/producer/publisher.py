@@ -70,6 +70,11 @@ class Publisher:
         self._failed -= lost
         return bool(lost)
 
+    def under_way(self, job_id: int) -> set[int]:
+        """Return the stripes of a job that were handed over and are not noted as published yet."""
+        waiting = {stripe for job, stripe in self._waiting if job == job_id}
+        return waiting | set(self._confirmed.get(job_id, ()))
+
     def waiting(self, job_id: int) -> bool:
         return any(job == job_id for job, _ in self._waiting)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 from indexer.topics import STRIPE
+
+_MEASURED_SECONDS = 3.0
 
 
 @dataclass(slots=True)
@@ -26,6 +29,26 @@ class Allowance:
         granted = min(wanted, int(self.tokens)) // STRIPE * STRIPE
         self.tokens -= granted
         return granted
+
+
+@dataclass(slots=True)
+class Measured:
+    """How many blocks a second were stored lately, and so how many may be under way where the head must not wait."""
+
+    seconds: float = 1.0  # of work that may lie in front of a new head
+    seen: deque[tuple[float, int]] = field(default_factory=deque)  # times, and blocks stored by then
+
+    def note(self, now: float, stored: int) -> None:
+        self.seen.append((now, stored))
+        while now - self.seen[0][0] > _MEASURED_SECONDS:
+            self.seen.popleft()
+
+    def room(self, under_way: int) -> int:
+        """Return how many more stripes may go; never less than two are under way, or nothing could be measured."""
+        rate = 0.0
+        if self.seen and (took := self.seen[-1][0] - self.seen[0][0]) > 0:
+            rate = (self.seen[-1][1] - self.seen[0][1]) / took
+        return max(max(int(rate * self.seconds), 2 * STRIPE) - under_way, 0) // STRIPE
 
 
 def stripes_now(window: int, under_way: int, parked: int, partitions: int, batch_size: int) -> int:

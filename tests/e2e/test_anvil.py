@@ -63,7 +63,21 @@ def indexed(
 def index(chain: TokenChain, deployment: Settings, folder: Path, first: int) -> tuple[Settings, Ran]:
     """Have the blocks from `first` on stored by producer, decoder and persister."""
     (folder / "wrapped.toml").write_text(MODEL.format(address=chain.weth.address))
-    settings = replace(deployment, chain_id=CHAIN_ID, rpc_urls=(chain.url,), models=("wrapped.toml",), verify="senders")
+    settings = replace(
+        deployment,
+        chain_id=CHAIN_ID,
+        rpc_urls=(chain.url,),
+        models=("wrapped.toml",),
+        verify="senders",
+        settings=replace(
+            deployment,
+            chain_id=CHAIN_ID,
+            rpc_urls=(chain.url,),
+            models=("wrapped.toml",),
+            verify="senders",
+            confirmations=0,  # Anvil calls nothing final
+        ),
+    )
     queued = ran_apart(settings, folder, "batch", "queue", "range", first, chain.head)
     assert queued.code == 0, queued.err
     return settings, ran_apart(settings, folder, "batch", "process", "--workers", 1, "--json")

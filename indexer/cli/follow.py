@@ -1,0 +1,143 @@
+"""`indexer follow`: have the chain's head followed, and see how far it is."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from indexer.errors import UserError
+from indexer.settings import Settings
+
+if TYPE_CHECKING:
+    from indexer.storage.following import Following
+    from indexer.storage.jobs import Connection
+
+_LOOK_SECONDS = 0.25
+_LINE_SECONDS = 10.0  # between two lines of progress where no terminal is
+
+
+@click.command("follow")
+@click.option("--from", "first", type=click.IntRange(0), help="First block.  [default: the head, or where it ended]")
+@click.option("--confirmations", type=click.IntRange(0), help="A block is final so many below the head.")
+@click.option("--finalized", is_flag=True, help="Final is what the node calls finalized.  [default]")
+@click.option("--once", is_flag=True, help="End when all up to the present head is stored and on the chain.")
+@click.option("--no-wait", is_flag=True, help="End when the job is queued.")
+@click.option("--go-on", is_flag=True, help="After a fork beyond the window: look again.")
+@click.option("--rollback-to", type=click.IntRange(0), help="… and first take back every block above this one.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of text.")
+def follow(
+    first: int | None,
+    confirmations: int | None,
+    finalized: bool,
+    once: bool,
+    no_wait: bool,
+    go_on: bool,
+    rollback_to: int | None,
+    as_json: bool,
+) -> None:
+    """Follow the chain's head: every new block is stored, and what a fork replaces is taken back.
+
+    The services do it (`indexer batch process`, or a cluster); this command queues the job, if none is, and shows how
+    far it is. Ctrl-C ends the command; `indexer batch cancel JOB` ends the following.
+
+    \b
+    indexer follow                            from the head on
+    indexer follow --from 1000000             what is final by a job of its own, then the head
+    indexer follow --once --json              for scripts: wait until the present head is stored
+    """
+    from indexer.cli.batch import database
+    from indexer.storage import following
+
+    settings = Settings.from_env().require("database_url")
+    if finalized and confirmations is not None:
+        raise UserError("--finalized and --confirmations exclude each other", code="BAD_OPTIONS")
+    if rollback_to is not None and not go_on:
+        raise UserError("--rollback-to is for --go-on, after a fork beyond the window", code="BAD_OPTIONS")
+    with database(settings) as connection:
+        connection.autocommit = True
+        if go_on:
+            following.go_on(connection, settings.chain_id, rollback_to)
+        _queue(connection, settings, first, None if finalized else confirmations)
+        if no_wait:
+            _say(_present(connection, settings), as_json)
+            return
+        _watch(connection, settings, once, as_json)
+
+
+def _queue(connection: Connection, settings: Settings, first: int | None, confirmations: int | None) -> None:
+    """Queue the job unless the chain is followed."""
+    from indexer.cli import node
+    from indexer.storage import following
+
+    present = following.following(connection, settings.chain_id)
+    if present is not None:
+        if first is not None:
+            raise UserError(
+                f"chain {settings.chain_id} is followed by job {present.job}: without --from", code="FOLLOWED"
+            )
+        return
+    ended = following.continues_at(connection, settings.chain_id)
+    if ended is not None and first is not None and first != ended:
+        raise UserError(
+            f"chain {settings.chain_id} was followed up to block {ended - 1} and goes on there: without --from;"
+            " other blocks are for `indexer batch queue`",
+            code="FOLLOWED_BEFORE",
+        )
+    begin = ended if ended is not None else node.head(settings) if first is None else first
+    if confirmations is None and settings.confirmations >= 0:
+        confirmations = settings.confirmations
+    following.start(connection, settings.chain_id, begin, confirmations)
+
+
+def _watch(connection: Connection, settings: Settings, once: bool, as_json: bool) -> None:
+    from indexer.cli import node
+
+    goal = node.head(settings) if once else None
+    terminal, told_at, last = sys.stderr.isatty() and not as_json, float("-inf"), None
+    while True:
+        now = _present(connection, settings)
+        reached = goal is not None and now.tip >= goal and (now.canonical_to or -1) >= now.tip
+        due = time.monotonic() - told_at >= (_LOOK_SECONDS if terminal else _LINE_SECONDS)
+        if reached or (due and (terminal or now != last)):
+            told_at, last = time.monotonic(), now
+            if terminal:
+                click.echo(f"\r\x1b[K{_line(now)}", err=True, nl=reached)
+            else:
+                _say(now, as_json)
+        if reached:
+            return
+        if once and now.paused:
+            raise UserError(now.paused, code="CHAIN_PAUSED")
+        time.sleep(_LOOK_SECONDS)
+
+
+def _present(connection: Connection, settings: Settings) -> Following:
+    from indexer.storage import following
+
+    found = following.following(connection, settings.chain_id)
+    if found is None:
+        raise UserError(f"chain {settings.chain_id} is no longer followed: the job was cancelled", code="NOT_FOLLOWED")
+    return found
+
+
+def _say(now: Following, as_json: bool) -> None:
+    click.echo(json.dumps(asdict(now)) if as_json else _line(now))
+
+
+def _line(now: Following) -> str:
+    if now.paused:
+        return f"job {now.job}: PAUSED: {now.paused}"
+    who = now.followed_by or "nobody: start the services (`indexer batch process`)"
+    return (
+        f"job {now.job}: {now.state}, seen to {now.tip}, on the chain to {_height(now.canonical_to)},"
+        f" final to {_height(now.finalized_to)}, {now.forks} forks; followed by {who}"
+    )
+
+
+def _height(number: int | None) -> str:
+    return "–" if number is None else str(number)
