@@ -109,10 +109,13 @@ class Attempts:
         for item, outcome in zip(items, answer.outcomes, strict=True):
             if isinstance(outcome, Fetched):
                 member.heights.saw(outcome.number)
-                if await self._counts(member, item):
+                doubt = await self._doubt(member, item)
+                if doubt is None:
                     item.result = outcome
+                elif doubt is _NOT_FINAL:
+                    absent.append((item, doubt))
                 else:
-                    absent.append((item, _NOT_FINAL))
+                    self._note(item, Blame(member, started, doubt))
             elif outcome.kind in _ABSENT or outcome.code == "RPC_OTHER_HASH":
                 absent.append((item, outcome))
             else:
@@ -143,21 +146,36 @@ class Attempts:
             answer = await fetch_on(other.endpoint, other.receipts, wanted, urgent=self.urgent)
             self.took(answer)
             for item, outcome in zip(items, answer.outcomes, strict=True):
-                if isinstance(outcome, Fetched) and await self._counts(other, item):
+                if isinstance(outcome, Fetched) and await self._doubt(other, item) is None:
                     item.result = outcome
         final = await self._finalized(answered)
         for item, failure in absent:
             if item.result is None:
                 item.result = _absence(item.wanted, failure, final)
 
-    async def _counts(self, member: Member, item: Item) -> bool:
-        """May the block be used? Without an expected hash only at or below what is final where it comes from."""
+    async def _doubt(self, member: Member, item: Item) -> Failure | None:
+        """Return why a block that arrived does not count: without an expected hash it does only at or below what is
+        final where it comes from."""
         if item.wanted.expected_hash is not None:
-            return True
+            return None
         heights = member.heights
         if heights.finalized is None or item.wanted.number > heights.finalized:
-            await heights.refresh(max_age=_FRESH_SECONDS)
-        return heights.finalized is not None and item.wanted.number <= heights.finalized
+            failure = await self._refresh(member)
+            if failure is not None:
+                return failure
+        final = heights.finalized is not None and item.wanted.number <= heights.finalized
+        return None if final else _NOT_FINAL
+
+    async def _refresh(self, member: Member) -> Failure | None:
+        """Ask what is final, more than once: a block that arrived is not to be fetched again for that."""
+        for attempt in range(_FAIR_ATTEMPTS):
+            failure = await member.heights.refresh(max_age=_FRESH_SECONDS)
+            if failure is None:
+                return None
+            now = self.clocks.monotonic()
+            pause = self.clocks.chance.uniform(0, self.settings.backoff_seconds * 2**attempt)
+            await asyncio.sleep(min(max(pause, member.endpoint.ready_at(now) - now), self.settings.backoff_max_seconds))
+        return failure
 
     async def _finalized(self, members: Sequence[Member]) -> int:
         """Return the greatest final height of `members`, below which waiting for a block makes no sense."""

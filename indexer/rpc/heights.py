@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,14 +36,19 @@ class Heights:
         self._clocks = clocks
         self._asked_at = float("-inf")
         self._knows_tag = True
+        self._asking = asyncio.Lock()
         self.head: int | None = None
         self.finalized: int | None = None
         self.chain_id: int | None = None
 
     async def refresh(self, *, max_age: float) -> Failure | None:
         """Ask the node unless it was asked less than `max_age` seconds ago; return why that failed."""
-        if self._clocks.monotonic() - self._asked_at < max_age:
-            return None
+        async with self._asking:  # who comes meanwhile takes the answer
+            if self._clocks.monotonic() - self._asked_at < max_age:
+                return None
+            return await self._ask()
+
+    async def _ask(self) -> Failure | None:
         if self.chain_id is None:
             failure = await self.learn_chain()
             if failure is not None:

@@ -65,7 +65,7 @@ class TestAHealthyNode:
             assert all(r["blockHash"] == result.raw_block["hash"] for r in result.raw_receipts)
             assert result.endpoint == node.name
             assert result.size > 0
-        batches = [methods for methods in node.requests if len(methods) > 1]
+        batches = [methods for methods in node.requests if len(methods) > 2]  # the others ask what is final
         assert [(methods[0], len(methods)) for methods in batches] == [
             ("eth_getBlockByNumber", 10),
             ("eth_getBlockReceipts", 8),
@@ -270,7 +270,7 @@ class TestPaceAndPauses:
 class TestNotYet:
     @pytest.mark.parametrize("unfinalized_error", [False, True])
     def test_beyond_the_head_is_not_yet_and_at_once(self, unfinalized_error: bool) -> None:
-        with FakeNode(head=100, finalized=90, unfinalized_error=unfinalized_error) as node:
+        with FakeNode(head=100, finalized=100, unfinalized_error=unfinalized_error) as node:
             began = time.monotonic()
             results = fetch([node], range(95, 105))
 
@@ -279,13 +279,38 @@ class TestNotYet:
 
     def test_a_lagging_node_s_null_is_asked_for_elsewhere_in_one_batch(self) -> None:
         with (
-            FakeNode(head=100, finalized=90) as behind,
-            FakeNode(head=200, finalized=190) as ahead,
+            FakeNode(head=100, finalized=100) as behind,
+            FakeNode(head=200, finalized=200) as ahead,
             RpcClient([behind.url, ahead.url], QUICK) as client,
         ):
             results = client.fetch_blocks([Wanted(number) for number in range(96, 206)])
 
         assert kinds(results) == {"Fetched": 105, "NotYetError": 5}
+
+    def test_rule_5_a_block_without_an_expected_hash_counts_only_where_it_is_final(self) -> None:
+        with FakeNode(head=100, finalized=90) as node, RpcClient([node.url], QUICK) as client:
+            unknown = client.fetch_blocks([Wanted(number) for number in range(85, 97)])
+            known = client.fetch_blocks([Wanted(n, bytes.fromhex(block_hash(n)[2:])) for n in range(85, 97)])
+
+        assert kinds(unknown) == {"Fetched": 6, "NotYetError": 6}
+        assert kinds(known) == {"Fetched": 12}
+
+    def test_rule_5_the_endpoint_where_more_is_final_is_asked(self) -> None:
+        with (
+            FakeNode(head=100, finalized=60) as unsure,
+            FakeNode(head=100, finalized=90) as sure,
+            RpcClient([unsure.url, sure.url], QUICK) as client,
+        ):
+            client.finalized()
+            results = client.fetch_blocks([Wanted(number) for number in range(61, 91)])
+
+        assert kinds(results) == {"Fetched": 30}
+
+    def test_confirmations_say_what_is_final_where_no_tag_does(self) -> None:
+        with FakeNode(head=100, finalized=0) as node, RpcClient([node.url], replace(QUICK, confirmations=4)) as client:
+            results = client.fetch_blocks([Wanted(number) for number in range(95, 99)])
+
+        assert kinds(results) == {"Fetched": 2, "NotYetError": 2}
 
     def test_a_null_below_the_finalized_height_is_a_failure(self) -> None:
         with FakeNode(missing={7}) as node:
