@@ -42,7 +42,7 @@ def start(connection: Connection, chain_id: int, first: int, confirmations: int 
             (chain_id, Jsonb({"next": first}), confirmations),
         ).fetchone()
     except psycopg.errors.UniqueViolation:
-        raise UserError(f"chain {chain_id} is followed already", code="FOLLOWED_ALREADY") from None
+        raise UserError(f"chain {chain_id} is followed already", code="FOLLOWED") from None
     assert row is not None
     return int(row[0])
 
