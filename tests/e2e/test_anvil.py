@@ -69,14 +69,7 @@ def index(chain: TokenChain, deployment: Settings, folder: Path, first: int) -> 
         rpc_urls=(chain.url,),
         models=("wrapped.toml",),
         verify="senders",
-        settings=replace(
-            deployment,
-            chain_id=CHAIN_ID,
-            rpc_urls=(chain.url,),
-            models=("wrapped.toml",),
-            verify="senders",
-            confirmations=0,  # Anvil calls nothing final
-        ),
+        confirmations=0,  # Anvil calls nothing final
     )
     queued = ran_apart(settings, folder, "batch", "queue", "range", first, chain.head)
     assert queued.code == 0, queued.err
