@@ -8,12 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from indexer.storage import jobs
+from indexer.storage.jobs import JobStatus
 from tests.support.deployment import own_database, own_topics
-from tests.support.e2e_services import services
+from tests.support.e2e_services import is_frozen, services, thaw
 from tests.support.following import Followed, digest_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 Follow = Callable[..., Followed]
+
+
+def all_jobs(run: Followed) -> list[JobStatus]:
+    return jobs.all_jobs(run.services.database, run.settings.chain_id)
 
 
 @pytest.fixture
@@ -58,3 +64,53 @@ def test_forks_end_with_the_rows_and_balances_of_a_fresh_index(
 
     assert run.state().forks >= 4
     assert run.digest() == fresh(run)
+
+
+def test_a_slow_block_of_the_losing_branch_never_comes_back(
+    followed: Follow, fresh: Callable[[Followed], object]
+) -> None:
+    run = followed(head=60, finality=16)
+    run.start()
+    run.until_stored()
+    persister = next(child for child in run.services.children if child.service == "persister")
+    run.services.order("persister.before-transaction", "stop")
+    run.node.grow(3)  # the persister freezes with them in its hands
+    run.services.until(lambda: is_frozen(persister), 30, "the persister froze")
+
+    run.node.reorg(5, 6)
+    generation = run.services.until(lambda: run.state().generation, 30, "the fork is seen")
+    thaw(persister)
+    run.until_stored()
+
+    assert generation > 0
+    assert run.digest() == fresh(run)
+
+
+def test_a_lagging_twin_and_one_that_missed_a_fork_are_no_forks(followed: Follow) -> None:
+    run = followed(head=60, finality=16)
+    assert run.node.twin is not None
+    run.node.twin.faults(finality=16, lag=4)
+    run.start(urls=(run.node.twin.url, run.node.url))
+    run.until_stored()
+    for _ in range(5):
+        run.node.grow()
+        run.until_stored()
+    assert run.state().forks == 0
+
+    run.node.twin.faults(finality=16, branch=0)
+    run.node.reorg(3)
+    run.until_stored()
+
+    assert run.state().forks == 1
+
+
+def test_what_is_far_below_the_head_is_stored_by_a_job_beside_it(followed: Follow) -> None:
+    run = followed(head=295, finality=10)
+
+    run.start()
+    run.until_stored()
+    run.node.grow(2)
+    run.until_stored()
+
+    kinds = {job.reason: (job.first_block, job.last_block) for job in all_jobs(run)}
+    assert kinds == {"backfill": (0, 284), "head": (285, 297)}
