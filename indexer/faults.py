@@ -1,6 +1,6 @@
 """Places where a test may kill or freeze this process; nothing happens unless FAULT_HOOKS names a folder.
 
-A test writes a file `<place>` or `<place>@<slot>` with one word (kill, stop or term) into the folder. The first
+A test writes a file `<place>` or `<place>@<slot>` with one word (abort, kill, stop or term) into the folder. The first
 process that comes by claims it by renaming it to `<place>.fired.<pid>` (which proves that the fault hit) and obeys.
 """
 
@@ -11,7 +11,7 @@ import signal
 from pathlib import Path
 
 _FOLDER = os.environ.get("FAULT_HOOKS")
-_SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}
+_SIGNALS = {"abort": signal.SIGABRT, "kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}
 
 PLACES = (
     "producer.between-publish-and-record",
@@ -31,10 +31,10 @@ PLACES = (
 )
 
 
-def hook(place: str) -> None:
-    """Obey the order that a test left for this place, if any."""
+def hook(place: str, key: bytes | None = None) -> None:
+    """Obey the order that a test left for this place (and a record's key: decoder.record.43114:7), if any."""
     if _FOLDER is not None:
-        _obey(Path(_FOLDER), place)
+        _obey(Path(_FOLDER), place if key is None else f"{place}.{key.decode(errors='replace')}")
 
 
 def _obey(folder: Path, place: str) -> None:

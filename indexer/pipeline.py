@@ -117,6 +117,21 @@ class Sink(Protocol[Result_contra]):
     def close(self) -> None: ...
 
 
+class Watch(Protocol):
+    """Looks at what is stored, and may stop the polling."""
+
+    def held(self) -> bool: ...
+    def stored(self, results: Sequence[object]) -> None: ...
+
+
+class Careful(Protocol):
+    """Says when to take one record at a time; `marker`s go with the offsets that the sink stores."""
+
+    def alone(self) -> bool: ...
+    def take(self, record: Record) -> None: ...
+    def done(self, source: TopicPartition, offset: int) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How much is collected before it is written, and how much is held at most."""
@@ -143,6 +158,7 @@ class Progress:
     rejoins: int = 0
     assigned: set[TopicPartition] = field(default_factory=set)
     outage: str | None = None  # code of the error that holds us up
+    held: bool = False  # nothing is taken until an operator says so: the dead-letter budget is spent
     seconds_waited: dict[str, float] = field(default_factory=lambda: {"input": 0.0, "work": 0.0, "write": 0.0})
 
 
@@ -156,9 +172,14 @@ class Pipeline(Generic[Result]):
         sink: Sink[Result],
         clock: Callable[[], float],
         pace: Pace | None = None,
+        *,
+        watch: Watch | None = None,
+        caution: Careful | None = None,
     ) -> None:
         self._source, self._handler, self._sink, self._clock = source, handler, sink, clock
         self._pace = pace or Pace()
+        self._watch, self._caution = watch, caution
+        self._marked: Record | None = None  # taken alone; handled once its marker is stored
         self._flight: InFlight[Handled[Result]] = InFlight()
         self._batch: list[Handled[Result]] = []  # what is being written; the same again after a failure
         self._offsets: dict[TopicPartition, int] = {}  # that go with the batch; empty while nothing is being written
@@ -215,6 +236,9 @@ class Pipeline(Generic[Result]):
     # the steps
 
     def _poll(self) -> None:
+        if self._marked is not None or (self._caution is not None and self._caution.alone()):
+            self._poll_alone()
+            return
         started = self._clock()
         idle = not self._flight.unfinished
         records = self._source.poll(self._room(), self._patience(0.1) if idle else 0.0)
@@ -225,9 +249,24 @@ class Pipeline(Generic[Result]):
         if records:
             self._handler.submit(records)
 
+    def _poll_alone(self) -> None:
+        """Take one record, and hand it over when the marker that names it is stored."""
+        assert self._caution is not None
+        free = self._marked is None and not self._flight
+        for record in self._source.poll(min(self._room(), 1) if free else 0, self._patience(0.1) if free else 0.0):
+            self._flight.add(record)
+            self._caution.take(record)
+            self._marked, self._batch, self._offsets = record, [], {record.source: record.offset}
+            self._try_to_store()
+        if self._marked is not None and not self._offsets and self._told is None:
+            record, self._marked = self._marked, None
+            self._handler.submit([record])
+
     def _room(self) -> int:
         """Return how many records may be polled: none while we are held up or results pile up behind a slow one."""
-        if self._failures or self._told or self._flight.finished_bytes >= self._pace.held_bytes:
+        if self._watch is not None:
+            self.progress.held = self._watch.held()
+        if self.progress.held or self._failures or self._told or self._flight.finished_bytes >= self._pace.held_bytes:
             return 0
         return max(0, min(self._handler.room(), self._pace.under_way - len(self._flight)))
 
@@ -248,7 +287,8 @@ class Pipeline(Generic[Result]):
     def _look_when_due(self) -> None:
         if self._failures or self._told:
             return
-        full = self._flight.finished >= self._pace.results or self._flight.finished_bytes >= self._pace.bytes
+        alone = self._caution is not None and self._caution.alone()
+        full = alone or self._flight.finished >= self._pace.results or self._flight.finished_bytes >= self._pace.bytes
         if self._flight.has_ready():
             pause = 0.0 if full else self._pace.urgent_seconds if self._urgent else self._pace.seconds
             self._due_at = max(self._clock(), self._wrote_at + pause)
@@ -286,10 +326,18 @@ class Pipeline(Generic[Result]):
         self.progress.writes += 1
         self.progress.written += len(self._batch)
         self._stored.update(self._offsets)
+        self._tell_stored()
         self._batch, self._offsets, self._urgent = [], {}, False
         self._wrote_at = self._clock()
         self._go_on()
         return True
+
+    def _tell_stored(self) -> None:
+        if self._watch is not None and self._batch:
+            self._watch.stored([handled.result for handled in self._batch])
+        if self._caution is not None:
+            for handled in self._batch:
+                self._caution.done(handled.source, handled.offset)
 
     def _offsets_after(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Return what to commit: the lowest offset that still waits, or the position when none does."""
@@ -328,6 +376,8 @@ class Pipeline(Generic[Result]):
 
     def _drop(self, sources: Collection[TopicPartition], *, leave: bool = True) -> None:
         gone = set(sources)
+        if self._marked is not None and self._marked.source in gone:
+            self._marked = None
         self._flight.forget(gone)
         self._handler.forget(gone)
         self._batch = [handled for handled in self._batch if handled.source not in gone]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from indexer.cli.stopped import say_what_is_stopped
 from indexer.errors import UserError
 from indexer.settings import Settings
 
@@ -232,6 +233,7 @@ def status(job: int | None, detailed: bool, everything: bool, as_json: bool) -> 
         else:
             found = jobs.all_jobs(connection, settings.chain_id, live_only=not everything)
         letters = {each.id: jobs.dead_by_code(connection, each.id) for each in found if detailed and each.dead}
+    say_what_is_stopped(settings)
     if as_json:
         click.echo(json.dumps([{**asdict(j), "dead_letters": letters.get(j.id)} for j in found], default=str))
         return

@@ -9,6 +9,7 @@ import click
 
 from indexer.cli.dlq_replay import replay, runs
 from indexer.cli.selecting import actor, changing, confirm, json_option, not_everything_by_mistake, selecting, selection
+from indexer.cli.stopped import say_what_is_stopped
 from indexer.errors import UserError
 from indexer.settings import Settings
 
@@ -43,6 +44,7 @@ def list_(each: bool, limit: int, as_json: bool, **options: Any) -> None:
     with database(settings) as connection:
         find = dead_letters.letters if each else dead_letters.groups
         found = find(connection, settings.chain_id, chosen, limit)
+    say_what_is_stopped(settings)
     if as_json:
         click.echo(json.dumps(found, default=str))
         return
@@ -102,6 +104,33 @@ def export(output: Any, **options: Any) -> None:
             for row in found:
                 output.write(json.dumps(exported(row), default=str) + "\n")
             after = found[-1]["id"]
+
+
+@dlq.command("resume")
+@click.argument("service", type=click.Choice(("decoder", "persister")))
+@click.option("--note", help="What was mended; kept with who did it and when.")
+@json_option
+def resume(service: str, note: str | None, as_json: bool) -> None:
+    """Let SERVICE take records again, after most of its last ones became dead letters."""
+    from indexer.cli.batch import database
+    from indexer.kafka.brakes import Brakes
+    from indexer.storage import dead_letters
+
+    settings = Settings.from_env().require("database_url", "kafka_bootstrap_servers")
+    brakes = Brakes(settings, service)
+    try:
+        why = brakes.read()
+        if why is not None:
+            with database(settings) as connection:
+                audit = {"actor": actor(), "action": f"resume {service}", "note": note}
+                dead_letters.note_action(connection, settings.chain_id, selection(service=service), 0, audit)
+            brakes.put("")
+    finally:
+        brakes.close()
+    if as_json:
+        click.echo(json.dumps({"service": service, "was_stopped": why}))
+    else:
+        click.echo(f"{service} goes on; it was stopped: {why}" if why else f"{service} is not stopped")
 
 
 def _set_state(

@@ -24,7 +24,8 @@ class Slot:
 
     def __init__(self, settings: Settings, role: str, folder: Path | None = None) -> None:
         self._file: int | None = None
-        self.name = settings.slot or self._claim(folder or _folder(settings), role)
+        self.folder = folder or _folder(settings)
+        self.name = settings.slot or self._claim(self.folder, role)
 
     def close(self) -> None:
         if self._file is not None:

@@ -46,11 +46,13 @@ class KafkaSource:
         due_ms: Callable[[Record], int] | None = None,
         poll_bytes: int = _POLL_BYTES,
         now: Callable[[], float] = time.time,
+        described: Callable[[TopicPartition, str], None] = lambda source, metadata: None,
     ) -> None:
         self._config, self._weights = config, dict(topics)
         self._kip_848 = config.get("group.protocol") == "consumer"
         self._incremental = self._kip_848 or config.get("partition.assignment.strategy") == "cooperative-sticky"
         self._due_ms, self._poll_bytes, self._now = due_ms, poll_bytes, now
+        self._described = described  # told what is committed with an offset where we begin, or go back to
         self._listener: Listener | None = None
         self._consumer = Consumer(config)
         self._shelves = Shelves(topics, poll_bytes)
@@ -295,6 +297,8 @@ class KafkaSource:
             raise OutageError(f"reading committed offsets: {error.args[0].str()}", code="KAFKA_DOWN") from error
         if failed := next((each.error for each in found if each.error is not None), None):
             raise OutageError(f"reading committed offsets: {failed.str()}", code="KAFKA_DOWN")
+        for p in found:
+            self._described(TopicPartition(p.topic, p.partition), p.metadata or "")
         return {TopicPartition(p.topic, p.partition): p.offset if p.offset >= 0 else None for p in found}
 
     # the assignment

@@ -56,9 +56,10 @@ class KafkaTransactionSink:
         make: Callable[[dict[str, Any]], Any] = Producer,
         seconds: float = TRANSACTION_SECONDS,
         service: str = "decoder",  # what its places for faults are called
+        describe: Callable[[TopicPartition, int], str] = lambda source, offset: "",  # an offset's metadata
     ) -> None:
         self._config, self._group_metadata, self._now, self._make = config, group_metadata, now, make
-        self._seconds, self._service = seconds, service
+        self._seconds, self._service, self._describe = seconds, service, describe
         self._replaced: deque[float] = deque(maxlen=_MOST_REPLACED + 1)
         self._refused: str | None = None  # why Kafka will never take a record of this transaction
         self._producer: Any = None  # None: the last one was given up, and its transaction with it
@@ -109,7 +110,9 @@ class KafkaTransactionSink:
 
     def _commit(self, handled: Sequence[Handled[Sequence[Output]]], offsets: Offsets, metadata: bytes) -> None:
         deadline = self._now() + self._seconds
-        partitions = [KafkaPartition(*source, offset) for source, offset in offsets.items()]
+        partitions = [
+            KafkaPartition(*source, offset, self._describe(source, offset)) for source, offset in offsets.items()
+        ]
         self._refused = None
         self._open_transaction = True
         self._call(deadline, self._producer.begin_transaction)

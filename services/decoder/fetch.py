@@ -84,10 +84,11 @@ class BlockHandler:
         endpoints: int,
         clock: Callable[[], float] = time.perf_counter,
         now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+        judge: Callable[[Record], PoisonError | None] = lambda record: None,
     ) -> None:
         self._decoder, self._fetcher, self._endpoints = decoder, fetcher, endpoints
         self._window, self._window_bytes = window, window_bytes
-        self._clock, self._now_ms = clock, now_ms
+        self._clock, self._now_ms, self._judge = clock, now_ms, judge
         self._flights: dict[TopicPartition, dict[int, _Flight]] = {}
         self._waiting: deque[_Flight] = deque()
         self._waiting_since = 0.0
@@ -106,6 +107,8 @@ class BlockHandler:
     def submit(self, records: Sequence[Record]) -> None:
         for record in records:
             try:
+                if (condemned := self._judge(record)) is not None:
+                    raise condemned
                 flight = _Flight(self._decoder.read(record))
             except PoisonError as error:
                 self.tally.failures[error.code] += 1

@@ -19,7 +19,7 @@ from indexer.errors import FatalError, OutageError, UserError
 from indexer.kafka import config
 from indexer.kafka.admin import KafkaAdmin
 from indexer.kafka.events import EventPublisher
-from indexer.kafka.slots import Slot
+from indexer.kafka.guard import Guard, guarded
 from indexer.kafka.source import KafkaSource
 from indexer.kafka.transactions import KafkaTransactionSink
 from indexer.pipeline import Pace, Pipeline
@@ -43,19 +43,26 @@ _JSON_TO_PYTHON = 4  # an answer's dicts and strings occupy about this many time
 def main(settings: Settings, stop: Callable[[], bool]) -> None:
     settings.require("kafka_bootstrap_servers", "rpc_urls")
     core = decoder(settings)
+    dlq = core.topics.dlq
+    with guarded(settings, SERVICE, lambda outputs: any(each.topic == dlq for each in outputs)) as guard:
+        consume(settings, core, guard, stop)
+
+
+def consume(settings: Settings, core: Decoder, guard: Guard, stop: Callable[[], bool]) -> None:
+    """Fetch and decode blocks until the process is to end."""
     fetcher = block_fetcher(settings)
-    slot = Slot(settings, SERVICE)
     handler = BlockHandler(
         core,
         fetcher,
         window=settings.decoder_window,
         window_bytes=settings.decoder_window_mib * _MIB // _JSON_TO_PYTHON,
         endpoints=len(settings.rpc_urls),
+        judge=guard.judge,
     )
-    pipeline = loop(settings, handler, slot.name)
+    pipeline = loop(settings, handler, guard)
     events = EventPublisher(settings)
     reporter = Reporter(
-        SERVICE, handler, pipeline.progress, events.publish, instance=slot.name, chain_id=settings.chain_id
+        SERVICE, handler, pipeline.progress, events.publish, instance=guard.slot, chain_id=settings.chain_id
     )
     share = RateShare(fetcher.set_share, core.partitions * len(_WEIGHTS))
     if settings.metrics_port:
@@ -73,7 +80,6 @@ def main(settings: Settings, stop: Callable[[], bool]) -> None:
     finally:
         reporter.close()
         events.close()
-        slot.close()
 
 
 def decoder(settings: Settings) -> Decoder:
@@ -124,15 +130,16 @@ def block_fetcher(settings: Settings) -> BlockFetcher:
     return fetcher
 
 
-def loop(settings: Settings, handler: BlockHandler, slot: str) -> Pipeline[Outputs]:
+def loop(settings: Settings, handler: BlockHandler, guard: Guard) -> Pipeline[Outputs]:
     """Return the loop over work and retry topics."""
     topics = load_topics(settings.topic_prefix)
     weights = dict(zip((*topics.work, *topics.retry), _WEIGHTS, strict=True))
     consumer = config.consumer(settings, SERVICE, "range", queue_kib=4 * 1024)
-    source = KafkaSource(consumer, weights, due_ms=due_ms)
-    sink = KafkaTransactionSink(config.transactional(settings, f"{SERVICE}-{slot}"), source.group_metadata)
+    source = KafkaSource(consumer, weights, due_ms=due_ms, described=guard.described)
+    transactional = config.transactional(settings, f"{SERVICE}-{guard.slot}")
+    sink = KafkaTransactionSink(transactional, source.group_metadata, describe=guard.describe)
     pace = Pace(seconds=settings.commit_seconds, under_way=settings.decoder_window)
-    return Pipeline(source, handler, sink, time.monotonic, pace)
+    return Pipeline(source, handler, sink, time.monotonic, pace, watch=guard.watch, caution=guard.caution)
 
 
 if __name__ == "__main__":

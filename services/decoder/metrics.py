@@ -32,6 +32,7 @@ class DecoderCollector(Collector):
         yield CounterMetricFamily("indexer_decoder_rewinds", "times everything was consumed again", value=p.rewinds)
         yield GaugeMetricFamily("indexer_decoder_partitions", "partitions owned", value=len(p.assigned))
         yield GaugeMetricFamily("indexer_decoder_outage", "1 while held up", value=int(held_up))
+        yield GaugeMetricFamily("indexer_decoder_held", "1 while the dead-letter budget is spent", value=int(p.held))
         waited = CounterMetricFamily("indexer_decoder_seconds", "where the loop's time went", labels=["on"])
         for name, seconds in p.seconds_waited.items():
             waited.add_metric([name], seconds)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import psycopg
 
 from indexer.errors import IndexerError
+from indexer.storage.dead_letters import reopen_overdue
 from indexer.storage.engine import Connection
 from indexer.storage.indexes import build_due_indexes
 
@@ -63,6 +64,23 @@ class Companions:
         while left > 0 and not self.stop():
             self._ended.wait(min(left, 0.2))
             left -= 0.2
+
+
+class Reopener:
+    """Opens replayed letters again that came to nothing (PROTOCOL 16)."""
+
+    def __init__(self, chain_id: int, open_connection: Callable[[], Connection]) -> None:
+        self._chain_id, self._open = chain_id, open_connection
+
+    def __call__(self) -> None:
+        try:
+            with self._open() as connection:
+                count = reopen_overdue(connection, self._chain_id)
+        except (psycopg.Error, IndexerError) as error:
+            log.info("opening letters again: %s; later", type(error).__name__)
+            return
+        if count:
+            log.warning("%d letters were replayed and came to nothing: they are open again", count)
 
 
 class IndexBuilder:

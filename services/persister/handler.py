@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -52,9 +52,14 @@ class BlockHandler:
     """The pipeline's Handler: decodes when asked for results, so that records wait as bytes."""
 
     def __init__(
-        self, chain_id: int, partitions: int, work: Work | None = None, native: ModuleType | None = None
+        self,
+        chain_id: int,
+        partitions: int,
+        work: Work | None = None,
+        native: ModuleType | None = None,
+        judge: Callable[[Record], PoisonError | None] = lambda record: None,
     ) -> None:
-        self._native = native
+        self._native, self._judge = native, judge
         self._chain_id, self._partitions, self._work = chain_id, partitions, work or Work()
         self._pending: list[Record] = []
 
@@ -71,7 +76,7 @@ class BlockHandler:
         return handled
 
     def _handled(self, record: Record) -> Handled[Item]:
-        value = read(record, self._chain_id, self._partitions, self._native)
+        value = self._judge(record) or read(record, self._chain_id, self._partitions, self._native)
         urgent = isinstance(value, Rollback) or (isinstance(value, PackedBlock) and value.reason.is_urgent)
         return Handled(record.source, record.offset, Item(record, value), len(record.value or b""), urgent)
 

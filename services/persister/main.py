@@ -13,8 +13,9 @@ from indexer import native, service
 from indexer.errors import PoisonError
 from indexer.faults import hook
 from indexer.kafka import config
-from indexer.kafka.admin import KafkaAdmin
+from indexer.kafka.admin import CheckedTopics, KafkaAdmin
 from indexer.kafka.events import EventPublisher
+from indexer.kafka.guard import Guard, guarded
 from indexer.kafka.source import KafkaSource
 from indexer.pipeline import Handled, Offsets, Pace, Pipeline
 from indexer.report import Reporter
@@ -22,7 +23,7 @@ from indexer.settings import Settings
 from indexer.storage import engine
 from indexer.tally import Tally, Work
 from indexer.topics import DECODED, DLQ, EVENTS, load_topics
-from services.persister.companions import Companions, IndexBuilder
+from services.persister.companions import Companions, IndexBuilder, Reopener
 from services.persister.connections import SERVICE, PartitionKeeper, RowConnections
 from services.persister.dlq_indexer import DeadRecord, LetterHandler, LetterWriter
 from services.persister.handler import BlockHandler, Item
@@ -46,10 +47,21 @@ def main(settings: Settings, stop: Callable[[], bool]) -> None:
     companions = Companions(stop)
     companions.start("dlq-indexer", lambda ended: letters(settings, admin, checked.ids).run(ended))
     companions.every(1.0, "outbox", _relay(settings).run_once)
+    companions.every(30.0, "letters", Reopener(settings.chain_id, RowConnections(settings).open))
     companions.every(3.0, "indexes", IndexBuilder(lambda: engine.connect(settings, SERVICE, autocommit=True)))
-    work = Work()
-    pipeline = blocks(settings, admin, checked.ids, checked.partitions, work)
-    events = EventPublisher(settings)
+    try:
+        with guarded(settings, SERVICE, lambda item: isinstance(item.value, PoisonError)) as guard:
+            consume(settings, admin, checked, companions, guard)
+    finally:
+        companions.end()
+
+
+def consume(
+    settings: Settings, admin: KafkaAdmin, checked: CheckedTopics, companions: Companions, guard: Guard
+) -> None:
+    """Store blocks until the process is to end."""
+    work, events = Work(), EventPublisher(settings)
+    pipeline = blocks(settings, admin, checked.ids, checked.partitions, work, guard)
     reporter = Reporter(
         SERVICE,
         work,
@@ -73,11 +85,10 @@ def main(settings: Settings, stop: Callable[[], bool]) -> None:
     finally:
         reporter.close()
         events.close()
-        companions.end()
 
 
 def blocks(
-    settings: Settings, admin: KafkaAdmin, ids: Mapping[str, str], partitions: int, work: Work
+    settings: Settings, admin: KafkaAdmin, ids: Mapping[str, str], partitions: int, work: Work, guard: Guard
 ) -> Pipeline[Item]:
     """Return the loop over `blocks.decoded`."""
     topics = load_topics(settings.topic_prefix)
@@ -95,7 +106,7 @@ def blocks(
     log.info("rows are made %s", "in Python" if compiled is None else "by compiled code, and unusual ones in Python")
     sink = OffsetsSink(
         RowConnections(settings),
-        Progress(group, admin.topic_ids),
+        Progress(group, admin.topic_ids, guard.caution.found, guard.caution.marker),
         BlockWriter(to, PartitionKeeper(settings), fault=hook, work=work, native=compiled),
         committed,
         fault=hook,
@@ -108,7 +119,8 @@ def blocks(
         under_way=2 * settings.persist_blocks,
         held_bytes=2 * settings.persist_mib * _MIB,
     )
-    return Pipeline(source, BlockHandler(settings.chain_id, partitions, work, compiled), sink, time.monotonic, pace)
+    handler = BlockHandler(settings.chain_id, partitions, work, compiled, guard.judge)
+    return Pipeline(source, handler, sink, time.monotonic, pace, watch=guard.watch, caution=guard.caution)
 
 
 def tell(tally: Tally, handled: Sequence[Handled[Item]]) -> None:

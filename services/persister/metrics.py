@@ -26,6 +26,7 @@ class PipelineCollector(Collector):
         yield CounterMetricFamily("indexer_persister_rejoins", "times the group was left and joined", value=p.rejoins)
         yield GaugeMetricFamily("indexer_persister_partitions", "partitions owned", value=len(p.assigned))
         yield GaugeMetricFamily("indexer_persister_outage", "1 while held up", value=int(p.outage is not None))
+        yield GaugeMetricFamily("indexer_persister_held", "1 while the dead-letter budget is spent", value=int(p.held))
         waited = CounterMetricFamily("indexer_persister_seconds", "where the loop's time went", labels=["on"])
         for name, seconds in p.seconds_waited.items():
             waited.add_metric([name], seconds)

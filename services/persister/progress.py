@@ -10,6 +10,7 @@ from enum import Enum
 
 import psycopg
 
+from indexer.caution import Marker
 from indexer.errors import FatalError
 from indexer.inflight import TopicPartition
 from indexer.pipeline import Offsets
@@ -39,9 +40,16 @@ class Found(Enum):
 class Progress:
     """The rows of one consumer group that this process owns."""
 
-    def __init__(self, group: str, topic_ids: Callable[[Collection[str]], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        group: str,
+        topic_ids: Callable[[Collection[str]], Mapping[str, str]],
+        found: Callable[[TopicPartition, Marker | None], None] = lambda source, marker: None,
+        marker: Callable[[TopicPartition, int], Marker | None] = lambda source, offset: None,
+    ) -> None:
+        """`found` is told the markers of records that were under way alone, `marker` gives those to be stored."""
         self.group = group
-        self._topic_ids = topic_ids
+        self._topic_ids, self._tell_found, self.marker = topic_ids, found, marker
         self.owned: dict[TopicPartition, Owned] = {}
 
     def take_over(
@@ -69,6 +77,8 @@ class Progress:
             _refuse_recreated(source, str(found[source][2]), ids.get(source.topic, ""))
         connection.commit()
         self.owned |= {source: Owned(int(row[0]), int(row[1])) for source, row in found.items()}
+        for source, row in found.items():
+            self._tell_found(source, None if row[3] is None else Marker(*row[3:]))
         return {source: self.owned[source].next_offset for source in chosen}
 
     def record_backend(self, connection: Connection) -> None:
@@ -109,7 +119,8 @@ class Progress:
                 "epochs": [self.owned[source].epoch for source in chosen],
                 "starts": [self.owned[source].next_offset for source in chosen],
                 "ends": [ends[source] for source in chosen],
-            },
+            }
+            | _columns([self.marker(source, ends[source]) for source in chosen]),
         ).rowcount
         return moved == len(chosen)
 
@@ -146,6 +157,16 @@ def end_blockers(connection: Connection, pid: int, application_prefix: str) -> N
     rows = connection.execute(_END_BLOCKERS, {"pid": pid, "prefix": application_prefix}).fetchall()
     for blocker, name, _ in rows:
         log.warning("ended the back-end %d (%s), which held locks of a partition that is ours now", blocker, name)
+
+
+def _columns(markers: list[Marker | None]) -> dict[str, object]:
+    return {
+        "markers": [None if m is None else m.offset for m in markers],
+        "deaths": [0 if m is None else m.deaths for m in markers],
+        "causes": [None if m is None else m.cause for m in markers],
+        "by": [None if m is None else m.by for m in markers],
+        "at": [None if m is None else m.at_ms for m in markers],
+    }
 
 
 def _refuse_recreated(source: TopicPartition, recorded: str, present: str) -> None:
@@ -207,7 +228,8 @@ _TAKE_OVER = f"""
     SET epoch = greatest(p.epoch + 1, excluded.epoch), backend_pid = excluded.backend_pid,
         backend_start = excluded.backend_start, updated_at = now(),
         topic_id = CASE WHEN p.topic_id = '' THEN excluded.topic_id ELSE p.topic_id END
-    RETURNING topic, partition, epoch, next_offset, topic_id
+    RETURNING topic, partition, epoch, next_offset, topic_id, marker, deaths, coalesce(death_cause, ''),
+              coalesce(marker_by, ''), coalesce((extract(epoch FROM marker_at) * 1000)::bigint, 0)
 """  # noqa: S608
 
 _RECORD_BACKEND = f"""
@@ -221,9 +243,12 @@ _HAND_OVER = f"""
 """  # noqa: S608
 
 _COMPARE_AND_SET = f"""
-    UPDATE consumer_progress p SET next_offset = x.end_offset, updated_at = now()
+    UPDATE consumer_progress p SET next_offset = x.end_offset, updated_at = now(), marker = x.marker,
+           deaths = x.deaths, death_cause = x.cause, marker_by = x.by, marker_at = to_timestamp(x.at / 1000.0)
     FROM unnest(%(topics)s::text[], %(partitions)s::int[], %(epochs)s::bigint[], %(starts)s::bigint[],
-                %(ends)s::bigint[]) AS x (topic, partition, epoch, start_offset, end_offset)
+                %(ends)s::bigint[], %(markers)s::bigint[], %(deaths)s::int[], %(causes)s::text[], %(by)s::text[],
+                %(at)s::bigint[])
+         AS x (topic, partition, epoch, start_offset, end_offset, marker, deaths, cause, by, at)
     WHERE {_SAME} AND p.epoch = x.epoch AND p.next_offset = x.start_offset
 """  # noqa: S608
 

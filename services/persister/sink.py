@@ -114,7 +114,11 @@ class OffsetsSink(Generic[Result]):
         written = self._settle()
         todo = [each for each in handled if each.offset >= written.get(each.source, 0)]
         busy = {each.source for each in todo}
-        ends = {s: end for s, end in offsets.items() if s in busy or end != self._progress.owned_from(s)}
+        ends = {
+            s: end
+            for s, end in offsets.items()
+            if s in busy or end != self._progress.owned_from(s) or self._progress.marker(s, end) is not None
+        }
         if not ends:
             return
         lap = self._work.stopwatch()

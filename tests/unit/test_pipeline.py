@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
 from indexer.errors import FatalError, OutageError, TransientError
-from indexer.inflight import TopicPartition
+from indexer.inflight import Record, TopicPartition
 from indexer.memory import MemoryBroker, MemoryHandler, MemorySink, MemorySource
 from indexer.pipeline import Offsets, OwnershipLost, Pace, Pipeline, Rewind
 
@@ -462,3 +463,85 @@ def test_an_ownership_that_was_lost_is_told_once() -> None:
     world.step(4)
 
     assert world.pipeline.progress.rejoins == 1
+
+
+class Careful:
+    """Takes records alone until told otherwise, and notes what it was told."""
+
+    def __init__(self) -> None:
+        self.careful, self.taken, self.passed = True, list[int](), list[int]()
+
+    def alone(self) -> bool:
+        return self.careful
+
+    def take(self, record: Record) -> None:
+        self.taken.append(record.offset)
+
+    def done(self, source: TopicPartition, offset: int) -> None:
+        self.passed.append(offset)
+
+
+class Watch:
+    def __init__(self) -> None:
+        self.stopped, self.seen = False, list[object]()
+
+    def held(self) -> bool:
+        return self.stopped
+
+    def stored(self, results: Sequence[object]) -> None:
+        self.seen += results
+
+
+def careful(handler: MemoryHandler | None = None) -> tuple[World, Careful]:
+    world, caution = World(handler or MemoryHandler()), Careful()
+    world.pipeline = Pipeline(world.source, world.handler, world.sink, world.clock, world.pace, caution=caution)
+    world.source.subscribe(world.pipeline)
+    return world, caution
+
+
+def test_taken_alone_a_record_is_handled_after_its_offset_is_stored_and_before_the_next() -> None:
+    world, caution = careful()
+    world.produce(b"a", b"b")
+
+    world.step(6)
+
+    assert world.sink.writes == [([], {P0: 0}), ([b"a"], {P0: 1}), ([], {P0: 1}), ([b"b"], {P0: 2})]
+    assert (caution.taken, caution.passed) == ([0, 1], [0, 1])
+
+
+def test_a_record_whose_marker_cannot_be_stored_is_not_handled() -> None:
+    world, _ = careful(MemoryHandler(by_hand=True))
+    world.produce(b"a")
+    world.sink.fail(OutageError("away"))
+
+    world.step()
+    assert world.handler.submitted == []
+
+    world.step(3, seconds=1.0)
+    assert world.sink.writes == [([], {P0: 0})]
+
+
+def test_a_marked_record_that_leaves_with_its_partition_is_not_handled() -> None:
+    world, _ = careful(MemoryHandler(by_hand=True))
+    world.produce(b"a")
+    world.sink.fail(Rewind("undone"))
+
+    world.step(4)
+
+    assert world.sink.writes[0] == ([], {P0: 0})
+    assert world.sink.stored == []
+
+
+def test_while_it_is_held_nothing_is_taken_and_the_membership_is_kept() -> None:
+    world, watch = World(), Watch()
+    world.pipeline = Pipeline(world.source, world.handler, world.sink, world.clock, world.pace, watch=watch)
+    world.source.subscribe(world.pipeline)
+    watch.stopped = True
+    world.produce(b"a")
+
+    world.step(3)
+    assert (world.sink.writes, world.pipeline.progress.held) == ([], True)
+
+    watch.stopped = False
+    world.step()
+    assert watch.seen == [b"a"]
