@@ -38,13 +38,18 @@ def main() -> int:
         here.indexer_json("batch", "queue", "blocks", "1", str(options.blocks), "--window", str(options.window))
         before = _cpu(here)
         started = time.monotonic()
-        report, peaks, spent, steadiness = _process(here, options)
+        report, peaks, spent, reached = _process(here, options)
         seconds = time.monotonic() - started
         result = {
             "blocks": options.blocks,
             "profile": options.profile,
             "cores": os.cpu_count(),
             "seconds": round(seconds, 2),
+            "seconds_until": {
+                "first block": round(reached.get(0, 0.0) - started, 2),
+                "first tenth": round(reached.get(1, 0.0) - started, 2),
+                "last block": round(reached.get(10, 0.0) - started, 2),
+            },
             "blocks_per_second": round(options.blocks / seconds, 1),
             "stored": report["stored"],
             "dead": report["dead"],
@@ -52,7 +57,7 @@ def main() -> int:
             "peak_rss_mib": peaks,
             "cpu_ms_per_block": _per_block(before, _cpu(here) | spent, options.blocks),
             "stages_ms_per_block": _stages(here),
-            "last_tenth_against_first": steadiness,
+            "last_tenth_against_first": _steadiness(reached),
         }
         wrong = here.indexer("verify", "--sample", "20", check=False).returncode if options.verify else 0
     print(json.dumps(result, indent=2))
@@ -78,11 +83,11 @@ def _options() -> argparse.Namespace:
 
 def _process(
     here: Environment, options: argparse.Namespace
-) -> tuple[dict[str, Any], dict[str, float], dict[str, float], float]:
+) -> tuple[dict[str, Any], dict[str, float], dict[str, float], dict[int, float]]:
     """Run `batch process` to its end.
 
-    Returns its report, of each process the peak memory in MiB and the CPU seconds, and how fast the last tenth of the
-    blocks was stored against the first.
+    Returns its report, of each process the peak memory in MiB and the CPU seconds, and when each tenth of the blocks
+    was stored (0: the first block).
     """
     command = [sys.executable, "-m", "indexer.cli", "batch", "process", "--json"]
     command += ["--workers", str(options.workers), "--persisters", str(options.persisters)]
@@ -108,8 +113,14 @@ def _process(
     assert running.stdout is not None
     if running.returncode not in (0, 1):
         raise SystemExit(running.returncode)
+    reached.setdefault(10, time.monotonic())
+    return json.loads(running.stdout.read()), dict(peaks), spent, reached
+
+
+def _steadiness(reached: dict[int, float]) -> float:
+    """Return how fast the last tenth of the blocks was stored against the first."""
     first, last = (reached.get(to, 0.0) - reached.get(to - 1, 0.0) for to in (1, 10))
-    return json.loads(running.stdout.read()), dict(peaks), spent, round(first / last, 2) if last else 0.0
+    return round(first / last, 2) if last else 0.0
 
 
 def _stored(connection: psycopg.Connection[Any]) -> int:

@@ -70,7 +70,7 @@ def process_jobs(
         finished = _watch(settings, supervisor, set(known), monitoring, keep_running, as_json)
         seconds = time.monotonic() - started
         with engine.connect(settings, "process", autocommit=True) as connection:
-            built = len(indexes.build_due_indexes(connection))
+            built = _build_indexes(settings, connection)
             report = _report(connection, settings, finished, known, seconds, supervisor, built)
     finally:
         supervisor.stop()
@@ -137,6 +137,17 @@ def _display(as_json: bool) -> Iterator[Show]:
                 sys.stderr.write(line + "\n")
 
     yield show
+
+
+def _build_indexes(settings: Settings, connection: Connection) -> int:
+    """Build the deferred indexes that are due now, with a persister that has begun to; return how many."""
+    lacking = {index.name for index in indexes.missing_indexes(connection)}
+    if not lacking:
+        return 0
+    click.echo(f"building {len(lacking)} indexes", err=True)
+    with engine.connect(settings, "process", autocommit=True) as second:
+        indexes.build_due_indexes(connection, second, wait=True)
+    return len(lacking - {index.name for index in indexes.missing_indexes(connection)})
 
 
 def _report(

@@ -80,6 +80,8 @@ def postgres_settings(port: int, *, lz4: bool) -> dict[str, str]:
         "checkpoint_timeout": "15min",
         "wal_compression": "lz4" if lz4 else "off",  # pglz costs more processor than it saves disk here
         "jit": "off",
+        "autovacuum_naptime": "5min",  # every minute it would look through what a backfill has just written
+        "autovacuum_vacuum_insert_scale_factor": "1",
         "max_locks_per_transaction": "256",  # partitioned tables lock every leaf
     }
 

@@ -6,6 +6,10 @@ An index kept during a backfill costs 1.1 ms a block, one built afterwards 0.3 m
 from __future__ import annotations
 
 import logging
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import psycopg
@@ -19,9 +23,15 @@ log = logging.getLogger(__name__)
 
 _LOCK = 0x1D8E_0003  # pg_try_advisory_lock: one builder at a time
 # A builder that froze must not keep the others out: its session ends while it idles.
-_SESSION = "SET lock_timeout = '10s'; SET idle_session_timeout = '10s'; SET maintenance_work_mem = '128MB'"
-_RESET = "RESET lock_timeout; RESET idle_session_timeout; RESET maintenance_work_mem"
+_SESSION = (
+    "SET lock_timeout = '10s'; SET idle_session_timeout = '10s'; SET maintenance_work_mem = '128MB';"
+    " SET max_parallel_maintenance_workers = 0"  # leaves side by side gain more
+)
+_RESET = (
+    "RESET lock_timeout; RESET idle_session_timeout; RESET maintenance_work_mem; RESET max_parallel_maintenance_workers"
+)
 _NAME_BYTES = 63
+_LOOK_SECONDS = 0.2  # between two looks whether another builder is done
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +65,58 @@ def missing_indexes(connection: Connection, *, due_only: bool = True) -> list[Le
     return [index for index in lacking if index.leaf in filled]
 
 
-def build_due_indexes(connection: Connection) -> list[str]:
+def build_due_indexes(connection: Connection, *others: Connection, wait: bool = False) -> list[str]:
     """Build what is missing and due; return the names of the indexes built.
 
-    `connection` is in autocommit mode (CONCURRENTLY cannot be in a transaction). Nothing happens while another
-    process builds. What a crash left half-built is dropped first. A leaf that got an index is analyzed.
+    The connections are in autocommit mode (CONCURRENTLY cannot be in a transaction); each takes a leaf at a time, since
+    two builds on one leaf would wait for each other in a circle. While another process builds nothing happens, or with
+    `wait` it is waited for. What a crash left half-built is dropped first. A leaf that got an index is analyzed.
     """
     assert connection.autocommit, "CREATE INDEX CONCURRENTLY cannot run inside a transaction"
-    due = missing_indexes(connection)
-    if not due or not _one(connection, "SELECT pg_try_advisory_lock(%s)", _LOCK):
+    if not missing_indexes(connection):
         return []
+    while not _one(connection, "SELECT pg_try_advisory_lock(%s)", _LOCK):  # to wait in the server would hold it up
+        if not wait:
+            return []
+        time.sleep(_LOOK_SECONDS)
     try:
-        connection.execute(_SESSION)
-        built = [index for index in missing_indexes(connection) if _build(connection, index)]
-        for leaf in sorted({index.leaf for index in built}):
-            connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(leaf)))  # or plans guess until autovacuum
-        return [index.name for index in built]
+        leaves: dict[str, list[LeafIndex]] = defaultdict(list)
+        for index in missing_indexes(connection):
+            leaves[index.leaf].append(index)
+        return _build_leaves(sorted(leaves.values(), key=len), (connection, *others))
     finally:
         if not connection.broken:
-            connection.execute(_RESET)
             connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
+
+
+def _build_leaves(leaves: list[list[LeafIndex]], connections: Sequence[Connection]) -> list[str]:
+    """Let every connection take the leaf with the most to build, until none is left."""
+
+    def work(connection: Connection) -> list[str]:
+        built = []
+        connection.execute(_SESSION)
+        try:
+            while leaves:
+                built += _build_leaf(connection, leaves.pop())
+        finally:
+            if not connection.broken:
+                connection.execute(_RESET)
+        return built
+
+    with ThreadPoolExecutor(len(connections)) as pool:
+        return [name for names in list(pool.map(work, connections)) for name in names]
+
+
+def _build_leaf(connection: Connection, wanted: list[LeafIndex]) -> list[str]:
+    built = [index for index in wanted if _build(connection, index)]
+    if built:
+        _analyze(connection, built)
+    return [index.name for index in built]
 
 
 def _build(connection: Connection, index: LeafIndex) -> bool:
     columns = sql.SQL(", ").join(map(sql.Identifier, index.columns))
+    started = time.monotonic()
     try:
         connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(index.name)))
         connection.execute(
@@ -89,7 +127,15 @@ def _build(connection: Connection, index: LeafIndex) -> bool:
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
         log.info("index %s: the table is busy, later", index.name)
         return False
+    log.debug("index %s: built in %.1f s", index.name, time.monotonic() - started)
     return True
+
+
+def _analyze(connection: Connection, built: list[LeafIndex]) -> None:
+    """Collect statistics of the indexed columns, or plans guess until autovacuum comes by."""
+    names = dict.fromkeys(name for index in built for name in index.columns)
+    columns = sql.SQL(", ").join(map(sql.Identifier, names))
+    connection.execute(sql.SQL("ANALYZE {} ({})").format(sql.Identifier(built[0].leaf), columns))
 
 
 def _busy(connection: Connection, bounds: list[tuple[int, int]]) -> set[int]:

@@ -148,3 +148,27 @@ def test_one_builder_at_a_time(migrated: Settings, database: Connection) -> None
         assert build_due_indexes(database) == []
 
     assert build_due_indexes(database) != []
+
+
+def test_who_waits_for_the_other_builder_builds_what_that_one_left(migrated: Settings, database: Connection) -> None:
+    ensure_partitions(database, [1], 1000)
+    put_log(database, 1)
+    with ThreadPoolExecutor(1) as pool, engine.connect(migrated, "other", autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", (0x1D8E_0003,))
+        waiting = pool.submit(build_due_indexes, database, wait=True)
+        assert not waiting.done()
+        other.execute("SELECT pg_advisory_unlock(%s)", (0x1D8E_0003,))
+
+        assert waiting.result(30) == ["logs_p0_address_topic0_block_number_idx"]
+
+
+def test_two_connections_share_the_leaves(migrated: Settings, database: Connection) -> None:
+    ensure_partitions(database, [1, 1001, 2001, 3001], 1000)
+    for number in (1, 1001, 2001, 3001):
+        put_log(database, number)
+
+    with engine.connect(migrated, "second", autocommit=True) as second:
+        built = build_due_indexes(database, second)
+
+    assert len(built) == len(set(built)) == 4
+    assert missing_indexes(database) == []
