@@ -21,6 +21,7 @@ from services.producer.head_loop import HeadLoop
 from services.producer.lag import LagReader
 from services.producer.loop import ProducerLoop
 from services.producer.publisher import Publisher
+from services.producer.redrive import Redrive
 
 log = logging.getLogger("producer")
 
@@ -43,6 +44,8 @@ def main(settings: Settings, stop: Callable[[], bool]) -> None:
     )
     head = HeadLoop(settings, topics, partitions, owner)
     head.start()
+    redrive = Redrive(settings, topics, partitions)
+    redrive.start()
     if settings.metrics_port:
         from services.producer.metrics import serve
 
@@ -56,6 +59,7 @@ def main(settings: Settings, stop: Callable[[], bool]) -> None:
                 loop.reconnect(_connect(engine.reconnect(settings, "producer", stop, autocommit=True)))
         loop.close()
     finally:
+        redrive.stop()
         head.stop()
 
 
