@@ -17,12 +17,12 @@ from typing import Any
 import orjson
 
 from devchain.client import Devchain
+from indexer.rpc.aio import AiohttpTransport
 from indexer.rpc.facade import BlockFetcher
 from indexer.rpc.fetch import Fetched, Wanted
 from indexer.rpc.lean import LeanTransport
 from indexer.rpc.pool import RpcPool
 from indexer.rpc.settings import RpcSettings
-from indexer.rpc.transport import AiohttpTransport
 
 TRANSPORTS: dict[str, Any] = {"aiohttp": AiohttpTransport, "lean": LeanTransport}
 

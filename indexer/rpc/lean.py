@@ -13,7 +13,6 @@ from urllib.parse import unquote, urlsplit
 from indexer.rpc.connection import Connection
 from indexer.rpc.settings import RpcSettings
 from indexer.rpc.transport import (
-    AiohttpTransport,
     Reply,
     Transport,
     TransportError,
@@ -114,4 +113,8 @@ def _request_head(url: str) -> bytes:
 
 def transport_for(url: str, settings: RpcSettings) -> Transport:
     """Return the transport that fits the URL: TLS is aiohttp's business, plain text is read leanly."""
-    return LeanTransport(url, settings) if urlsplit(url).scheme == "http" else AiohttpTransport(url, settings)
+    if urlsplit(url).scheme == "http":
+        return LeanTransport(url, settings)
+    from indexer.rpc.aio import AiohttpTransport  # half a second, which services without TLS need not wait
+
+    return AiohttpTransport(url, settings)

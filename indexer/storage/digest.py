@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from indexer.storage.engine import Connection
-from indexer.storage.tables import BLOCK_TABLES, metadata
+from indexer.storage.leaves import BLOCK_TABLES
+from indexer.storage.tables import metadata
 
 _NOT_OF_THE_CHAIN = {"stored_at", "generation"}
 _NO_DATA = {"block_processing"}

@@ -16,8 +16,8 @@ import psycopg
 from psycopg import sql
 
 from indexer.storage.engine import Connection
+from indexer.storage.leaves import BLOCK_TABLES
 from indexer.storage.partitions import existing, leaf_name
-from indexer.storage.tables import BLOCK_TABLES
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from indexer.errors import TransientError
 from indexer.storage.engine import Connection
-from indexer.storage.tables import BLOCK_TABLES
+from indexer.storage.leaves import BLOCK_TABLES
 
 log = logging.getLogger(__name__)
 

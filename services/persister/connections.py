@@ -6,9 +6,9 @@ from indexer.errors import OutageError
 from indexer.settings import Settings
 from indexer.storage import engine
 from indexer.storage.engine import Connection
+from indexer.storage.leaves import BLOCK_TABLES
 from indexer.storage.partitions import ensure_partitions
 from indexer.storage.partitions import existing as existing_partitions
-from indexer.storage.tables import BLOCK_TABLES
 from services.persister.progress import end_blockers
 
 SERVICE = "persister"

@@ -6,8 +6,10 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
-import aiohttp
+if TYPE_CHECKING:
+    import aiohttp
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,8 @@ class NewHeads:
             self._loop.close()
 
     async def _listen(self) -> None:
+        import aiohttp  # half a second, which only those that listen need
+
         pause = 1.0
         while True:
             try:
@@ -65,7 +69,7 @@ class NewHeads:
             pause = min(2 * pause, _MOST_PAUSE_SECONDS)
 
     def _heard(self, message: aiohttp.WSMessage) -> None:
-        told = message.json() if message.type is aiohttp.WSMsgType.TEXT else None
+        told = message.json() if message.type.name == "TEXT" else None
         if isinstance(told, dict) and "error" in told:
             raise ValueError("the node offers no eth_subscribe")
         self.alive = True

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from indexer.rpc.aio import AiohttpTransport
 from indexer.rpc.answers import Kind
 from indexer.rpc.lean import LeanTransport, transport_for
 from indexer.rpc.settings import RpcSettings
-from indexer.rpc.transport import AiohttpTransport, Reply, Transport, TransportError
+from indexer.rpc.transport import Reply, Transport, TransportError
 
 SETTINGS = RpcSettings(idle_timeout_seconds=0.3, connect_timeout_seconds=0.5, request_timeout_seconds=2.0)
 Make = Callable[[str, RpcSettings], Transport]

@@ -14,7 +14,7 @@ from indexer.errors import FatalError, OutageError, TransientError
 from indexer.pipeline import OwnershipLost
 from indexer.settings import Settings
 from indexer.storage.engine import Connection
-from indexer.storage.tables import BLOCK_TABLES
+from indexer.storage.leaves import BLOCK_TABLES
 from services.persister.progress import end_blockers
 from tests.integration.persister.harness import GROUP, TOPIC, Persister, heights, rows, source, state
 from tests.support.blocks import BlockMaker

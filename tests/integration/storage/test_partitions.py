@@ -11,8 +11,8 @@ from indexer.errors import TransientError
 from indexer.settings import Settings
 from indexer.storage import engine
 from indexer.storage.indexes import build_due_indexes, missing_indexes
+from indexer.storage.leaves import BLOCK_TABLES
 from indexer.storage.partitions import ensure_partitions, existing, leaf_name
-from indexer.storage.tables import BLOCK_TABLES
 
 pytestmark = pytest.mark.integration
 Connection = engine.Connection
