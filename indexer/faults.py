@@ -23,6 +23,7 @@ PLACES = (
     "persister.inside-copy",
     "persister.between-copy-and-commit",
     "persister.between-commit-and-offset",
+    "persister.between-publish-and-delete",  # of the outbox
     "replay.before-transaction",
     "replay.between-produce-and-commit",
     "replay.after-commit",

@@ -10,6 +10,7 @@ import psycopg
 from confluent_kafka import KafkaException, Producer
 
 from indexer.errors import IndexerError
+from indexer.faults import hook
 from indexer.kafka.config import Config
 from indexer.storage.engine import Connection
 
@@ -65,6 +66,7 @@ class OutboxRelay:
                 on_delivery=_note(key, delivered),
             )
         self._producer.flush(_FLUSH_SECONDS)
+        hook("persister.between-publish-and-delete")
         connection.execute("DELETE FROM outbox WHERE id = ANY(%s)", (delivered,))
         return len(delivered)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -131,6 +133,29 @@ def test_a_letter_that_was_published_leaves_the_outbox(ready: Settings, reader: 
     relay.close()
 
 
+def test_a_letter_that_is_published_twice_by_a_kill_is_one_letter(
+    ready: Settings, reader: psycopg.Connection, tmp_path: Path
+) -> None:
+    kafka, topics = TestKafka(ready.kafka_bootstrap_servers), load_topics(ready.topic_prefix)
+    kafka.produce(topics.decoded, 3, b"garbage", key=b"43114:7")
+    (tmp_path / "persister.between-publish-and-delete").write_text("kill")
+
+    killed = _run(ready, FAULT_HOOKS=str(tmp_path))
+    with running(ready):
+        until(lambda: rows(reader, "SELECT * FROM outbox") == [], "the outbox is empty")
+        until(lambda: len(kafka.read(topics.dlq, 12)) == 2, "the letter was published again")
+        until(lambda: _read_to_the_end(reader, ready, topics.dlq, kafka), "both are read")
+
+    assert killed.returncode == -signal.SIGKILL
+    assert rows(reader, "SELECT code, state FROM dead_letters") == [("NOT_AVRO", "open")]
+
+
+def _read_to_the_end(reader: psycopg.Connection, settings: Settings, topic: str, kafka: TestKafka) -> bool:
+    group = settings.topic_prefix + "persister-dlq"
+    read = "SELECT sum(next_offset) FROM consumer_progress WHERE consumer_group = %s"
+    return rows(reader, read, group) == [(sum(kafka.end(topic, partition) for partition in range(12)),)]
+
+
 def test_one_relay_works_at_a_time(ready: Settings, reader: psycopg.Connection) -> None:
     topic = load_topics(ready.topic_prefix).dlq
     reader.execute(
@@ -153,10 +178,10 @@ def test_a_relay_without_a_database_tries_again(ready: Settings) -> None:
     assert OutboxRelay(config.producer(ready), "t", RowConnections(away).open).run_once() == 0
 
 
-def _run(settings: Settings) -> subprocess.CompletedProcess[str]:
+def _run(settings: Settings, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "services.persister.main"],
-        env={"PATH": "", **{k: v for k, v in variables(settings).items() if v}},
+        env={"PATH": "", **{k: v for k, v in variables(settings).items() if v}, **more},
         capture_output=True,
         text=True,
         timeout=60,

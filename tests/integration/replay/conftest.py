@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from indexer import codec
 from indexer.settings import Settings
@@ -56,6 +60,28 @@ class Desk:
     def records(self) -> list[Message]:
         """What a reader of the work topics sees."""
         return [message for topic in self._topics.work for message in self._kafka.read(topic, PARTITIONS)]
+
+    @contextmanager
+    def reading(self) -> Iterator[list[float]]:
+        """Read the work topics as a decoder does meanwhile; yields how long each record was held up, in seconds."""
+        delays, ended = list[float](), threading.Event()
+        thread = threading.Thread(target=self._read, args=(delays, ended))
+        thread.start()
+        try:
+            yield delays
+        finally:
+            ended.set()
+            thread.join()
+
+    def _read(self, delays: list[float], ended: threading.Event) -> None:
+        consumer = Consumer(
+            {"bootstrap.servers": self.settings.kafka_bootstrap_servers, "group.id": "nobody", "fetch.wait.max.ms": 100}
+        )
+        consumer.assign([TopicPartition(topic, p, 0) for topic in self._topics.work for p in range(PARTITIONS)])
+        while (message := consumer.poll(1.0)) is not None or not ended.is_set():
+            if message is not None and message.error() is None:
+                delays.append(time.time() - message.timestamp()[1] / 1000)
+        consumer.close()
 
     def replayed(self) -> Counter[int]:
         """How often each block was asked for."""
