@@ -53,7 +53,9 @@ def _job_options(command: Any) -> Any:
             ),
             click.option("--window", type=click.IntRange(1), help="Blocks under way at most.  [default: WINDOW]"),
             click.option("--rate", type=click.FloatRange(0, min_open=True), help="Blocks a second at most."),
-            click.option("--follow", is_flag=True, help="Accept blocks beyond the head: they are waited for."),
+            click.option(
+                "--follow", is_flag=True, help="Accept blocks beyond the head: waited for until they are final."
+            ),
             click.option("--repair", is_flag=True, help="Fetch and store again what is stored already."),
             click.option("--dry-run", is_flag=True, help="Say what would be queued, and queue nothing."),
             json_option,

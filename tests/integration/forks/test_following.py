@@ -10,6 +10,7 @@ import pytest
 
 from indexer.storage import jobs
 from indexer.storage.jobs import JobStatus
+from tests.support.command_line import Command
 from tests.support.deployment import own_database, own_topics
 from tests.support.e2e_services import is_frozen, services, thaw
 from tests.support.following import Followed, digest_of
@@ -114,3 +115,24 @@ def test_what_is_far_below_the_head_is_stored_by_a_job_beside_it(followed: Follo
 
     kinds = {job.reason: (job.first_block, job.last_block) for job in all_jobs(run)}
     assert kinds == {"backfill": (0, 284), "head": (285, 297)}
+
+
+def test_a_fork_beyond_the_window_pauses_and_a_person_lets_it_go_on(
+    followed: Follow, fresh: Callable[[Followed], object], command: Command
+) -> None:
+    run = followed(head=60, finality=4)
+    run.start()
+    run.until_stored()
+    run.services.until(lambda: run.state().finalized_to == 56, 30, "what is final is recorded")
+
+    run.node.reorg(10, 12)
+    paused = run.services.until(lambda: run.state().paused, 30, "the chain is paused")
+    assert "another block 56" in paused
+    assert run.state().forks == 0
+    assert run.services.restarts("producer") == 0
+
+    assert command(run.settings, "follow", "--go-on", "--rollback-to", 50, "--no-wait").code == 0
+    run.until_stored()
+    once = command(run.settings, "follow", "--once", "--json")
+    assert (once.code, once.json()["canonical_to"]) == (0, 62)
+    assert run.digest() == fresh(run)

@@ -16,7 +16,7 @@ from indexer import codec
 from indexer.jobs.ranges import Ranges
 from indexer.records import BlockWorkItem, Reason
 from indexer.settings import Settings
-from indexer.storage import engine, jobs
+from indexer.storage import engine, following, jobs
 from indexer.storage.jobs import Connection, NewJob
 from indexer.topics import WORK, load_topics, partition_of
 from services.producer.lag import LagReader
@@ -364,3 +364,40 @@ def test_ten_thousand_items_are_published_within_a_second(deployment: Settings, 
 
     assert len(numbers(deployment)) == 10_000
     assert seconds < at_most(1.0)
+
+
+def test_what_a_fork_takes_back_from_a_running_job_is_published_again(
+    deployment: Settings, database: Connection
+) -> None:
+    job = queue(database, 0, 127)
+
+    with producer(deployment) as loop:
+        turn(loop, lambda: jobs.unpublished(database, job) == [] and jobs.under_way(database, job) == 128)
+        store(database, job, 0, 99)
+        database.execute(
+            "UPDATE job_coverage SET stored = 0::bit(64), published_at = NULL WHERE job_id = %s AND stripe = 1", (job,)
+        )
+        turn(loop, lambda: len(numbers(deployment)) == 128 + 64)
+        loop.close()
+
+    found = numbers(deployment)
+    twice = [number for number in range(128) if found.count(number) == 2]
+    assert twice == list(range(64, 128))
+
+
+def test_while_a_head_is_followed_little_is_under_way_whatever_the_window(
+    deployment: Settings, database: Connection
+) -> None:
+    job = queue(database, 0, 9_999, window_blocks=5_000, batch_size=5_000)
+    database.execute(
+        "UPDATE processing_jobs SET state = 'running', lease_owner = 'x', lease_until = now() + interval '1 hour'"
+        " WHERE id = %s",
+        (following.start(database, 43114, 10_000, None),),
+    )
+
+    with producer(deployment) as loop:
+        turn(loop, lambda: jobs.under_way(database, job) > 0)
+        for _ in range(5):
+            loop.step()
+        assert jobs.under_way(database, job) == 128
+        loop.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.producer.schedule import Allowance, stripes_now
+from services.producer.schedule import Allowance, Measured, stripes_now
 
 
 def test_the_window_is_never_below_one_stripe_per_partition() -> None:
@@ -40,3 +40,26 @@ def test_a_pause_is_not_made_up_for_by_a_flood() -> None:
     allowance.take(128.0, now=0.0, wanted=640)
 
     assert allowance.take(128.0, now=1000.0, wanted=10_000) == 128
+
+
+def test_with_nothing_measured_two_stripes_may_be_under_way() -> None:
+    assert Measured().room(under_way=0) == 2
+    assert Measured().room(under_way=100) == 0
+
+
+def test_about_a_second_of_the_measured_work_may_be_under_way() -> None:
+    measured = Measured()
+    for tick in range(101):
+        measured.note(tick / 10, stored=64 * tick)
+
+    assert measured.room(under_way=0) == 10
+    assert measured.room(under_way=320) == 5
+    assert measured.room(under_way=2000) == 0
+
+
+def test_what_was_measured_long_ago_does_not_count() -> None:
+    measured = Measured()
+    for now, stored in ((0.0, 0), (1.0, 6400), (10.0, 6400), (12.0, 6400)):
+        measured.note(now, stored)
+
+    assert measured.room(under_way=0) == 2
