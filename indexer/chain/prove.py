@@ -12,6 +12,8 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import orjson
+
 from indexer.chain.header import header_hash
 from indexer.chain.parse import MALFORMED, parse_header, receipt_extra, transaction_extra
 from indexer.chain.rules import ChainRules, Family
@@ -19,8 +21,6 @@ from indexer.chain.senders import draw, recover
 from indexer.chain.verify import SENDER_SAMPLE_EVERY
 from indexer.errors import PoisonError
 from indexer.records import Header, Logs, Proof, Transactions
-
-Columns = Mapping[str, Any]
 
 _EXECUTION = Proof.RECEIPTS_ROOT | Proof.LOGS_BLOOM
 _ROOT_IS_PARTIAL = (Family.HYPERLIQUID, Family.FOREIGN)  # rows outside of the roots, or no roots of Ethereum's kind
@@ -30,14 +30,14 @@ _ROOT_IS_PARTIAL = (Family.HYPERLIQUID, Family.FOREIGN)  # rows outside of the r
 class Proven:
     """A block that holds what its header says.
 
-    `packed`: the columns of `transactions` and `logs` as their schema has them; `transactions` is empty then.
+    `packed`: `transactions` and `logs` as their schema encodes them; `transactions` is empty then.
     """
 
     header: Header
     transactions: Transactions
     logs: Logs
     proofs: Proof
-    packed: Mapping[str, Columns] = field(default_factory=dict)
+    packed: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Task(NamedTuple):
@@ -45,6 +45,8 @@ class Task(NamedTuple):
 
     chain_id: int
     chain_id_text: str
+    block_hash: str
+    block_number: str
     transactions_root: bytes
     receipts_root: bytes
     logs_bloom: bytes
@@ -55,8 +57,8 @@ class Task(NamedTuple):
     prices: bool
     state_sync: bool
     sample: int | None
-    transaction_extra: Callable[[dict[str, Any]], str | None]
-    receipt_extra: Callable[[dict[str, Any]], str | None]
+    transaction_extra: Callable[[bytes], str | None]
+    receipt_extra: Callable[[bytes], str | None]
 
 
 def genuine_header(block: Any, chain: ChainRules, expected_hash: bytes | None = None) -> Header | None:
@@ -69,24 +71,28 @@ def genuine_header(block: Any, chain: ChainRules, expected_hash: bytes | None = 
     return header if genuine else None
 
 
-def prove(
-    native: ModuleType,
-    header: Header,
-    block: Any,
-    receipts: Any,
-    chain: ChainRules,
-    sample_every: int = SENDER_SAMPLE_EVERY,
-) -> Proven | None:
-    """Return what `parse_block` and `verify` (mode "full") would, of a genuine header's block; None: ask them.
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A block and the receipts of its transactions as JSON, and of the block what is read already.
 
-    `receipts`: those of the block's transactions, as the node answered.
+    `own`: its own members; `count`: of its transactions.
     """
+
+    own: Mapping[str, Any]
+    count: int
+    block: bytes
+    receipts: bytes
+
+
+def prove(
+    native: ModuleType, header: Header, answers: Unread, chain: ChainRules, sample_every: int = SENDER_SAMPLE_EVERY
+) -> Proven | None:
+    """Return what `parse_block` and `verify` (mode "full") would, of a genuine header's block; None: ask them."""
     proofs = chain.applicable(header)
     if chain.family in _ROOT_IS_PARTIAL or Proof.HEADER_HASH not in proofs:
         return None
-    transactions = block.get("transactions")
-    count = len(transactions) if type(transactions) is list else 0
-    found = native.prove(block, receipts, _task(header, proofs, chain, draw(header, count, sample_every)))
+    task = _task(header, answers.own, proofs, chain, draw(header, answers.count, sample_every))
+    found = native.prove(answers.block, answers.receipts, task)
     if found is None:
         return None
     if not found["prices_are_told"]:
@@ -100,10 +106,12 @@ def prove(
     return Proven(header, Transactions(), Logs(*found["log_columns"]), proofs, packed)
 
 
-def _task(header: Header, proofs: Proof, chain: ChainRules, sample: int | None) -> Task:
+def _task(header: Header, own: Mapping[str, Any], proofs: Proof, chain: ChainRules, sample: int | None) -> Task:
     return Task(
         chain_id=chain.chain_id,
         chain_id_text=hex(chain.chain_id),
+        block_hash=own["hash"],
+        block_number=own["number"],
         transactions_root=header.transactions_root,
         receipts_root=header.receipts_root,
         logs_bloom=header.logs_bloom,
@@ -115,10 +123,14 @@ def _task(header: Header, proofs: Proof, chain: ChainRules, sample: int | None) 
         state_sync=chain.family is Family.POLYGON,
         sample=sample,
         transaction_extra=_transaction_extra(chain),
-        receipt_extra=receipt_extra,
+        receipt_extra=_receipt_extra,
     )
 
 
 @lru_cache(maxsize=16)
-def _transaction_extra(chain: ChainRules) -> Callable[[dict[str, Any]], str | None]:
-    return lambda item: transaction_extra(item, chain)
+def _transaction_extra(chain: ChainRules) -> Callable[[bytes], str | None]:
+    return lambda item: transaction_extra(orjson.loads(item), chain)
+
+
+def _receipt_extra(item: bytes) -> str | None:
+    return receipt_extra(orjson.loads(item))

@@ -23,7 +23,7 @@ __all__ = [
     "encode_work_item",
 ]
 
-_NOTHING_PACKED: Mapping[str, Mapping[str, Any]] = {}
+_NOTHING_PACKED: Mapping[str, bytes] = {}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -53,8 +53,8 @@ def decode_work_item(value: bytes) -> BlockWorkItem:
     return _work_item(record)
 
 
-def encode_block(block: DecodedBlock, packed: Mapping[str, Mapping[str, Any]] = _NOTHING_PACKED) -> bytes:
-    """Encode a block; `packed` has the columns of those of its structs that are bytes already, by name.
+def encode_block(block: DecodedBlock, packed: Mapping[str, bytes] = _NOTHING_PACKED) -> bytes:
+    """Encode a block; `packed` has those of its structs that are encoded already, by name.
 
     Raises PoisonError UNENCODABLE, naming the column.
     """

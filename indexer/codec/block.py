@@ -34,8 +34,8 @@ _UINT256 = ("difficulty", "base_fee_per_gas", "total_difficulty")
 _PACKING = (ValueError, TypeError, OverflowError, LookupError, AttributeError, struct.error)
 
 
-def encode(block: DecodedBlock, packed: Mapping[str, Mapping[str, Any]]) -> bytes:
-    """Return the record of a block, with those structs as they are that are `packed` already.
+def encode(block: DecodedBlock, packed: Mapping[str, bytes]) -> bytes:
+    """Return the record of a block, with those of its structs as they are that are `packed`: encoded already.
 
     Raises PoisonError UNENCODABLE naming the column that does not fit.
     """
@@ -48,7 +48,10 @@ def encode(block: DecodedBlock, packed: Mapping[str, Mapping[str, Any]]) -> byte
     # fastavro takes a microsecond for a field: there are some forty columns, and all of them are bytes
     parts = [wire.encode("decoded_block", record, until=next(iter(structs)))]
     for name, columns in structs.items():
-        struct_ = packed[name] if name in packed else _pack_struct(name, columns, getattr(block, name))
+        if name in packed:
+            parts.append(packed[name])
+            continue
+        struct_ = _pack_struct(name, columns, getattr(block, name))
         parts.append(wire.number(struct_["count"]))
         for each in columns:
             data = struct_[each.name]

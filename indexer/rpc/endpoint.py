@@ -15,6 +15,7 @@ import orjson
 from indexer.rpc.answers import Answer, Call, Failure, Kind, of_status, read_body
 from indexer.rpc.bucket import RateLimit
 from indexer.rpc.control import Aimd, BatchLimit, Breaker, Health
+from indexer.rpc.raw import RawAnswer, Split, raw_answers
 from indexer.rpc.settings import RpcSettings
 from indexer.rpc.slots import Rank, Slots
 from indexer.rpc.stats import EndpointStats
@@ -57,11 +58,14 @@ class Endpoint:
     A batch that the node finds too large is cut into smaller ones here; everything else is the pool's decision.
     """
 
-    def __init__(self, name: str, transport: Transport, settings: RpcSettings, clocks: Clocks) -> None:
+    def __init__(
+        self, name: str, transport: Transport, settings: RpcSettings, clocks: Clocks, split: Split | None = None
+    ) -> None:
         self.name = name
         self._transport = transport
         self._settings = settings
         self._clocks = clocks
+        self._split = split
         self.health = Health()
         self.stats = EndpointStats(name)
         self.batch_limit = BatchLimit(_MOST_CALLS)
@@ -114,12 +118,15 @@ class Endpoint:
 
     # -- sending ------------------------------------------------------------------------------------------------
 
-    async def batch(self, calls: Sequence[Call], *, rank: Rank = Rank.NEW, least: int = 1) -> BatchAnswers:
+    async def batch(
+        self, calls: Sequence[Call], *, rank: Rank = Rank.NEW, least: int = 1, raw: bool = False
+    ) -> BatchAnswers:
         """Return an answer per call, in as few HTTP requests as the node allows.
 
         Where the node takes fewer than `least` calls in a request, the rest is not asked at all. What finishes work
         that was begun is more patient: it waits out the pauses that the node asks for and tries a failed part again,
-        since starting over would only cost more.
+        since starting over would only cost more. `raw`: blocks or receipts are asked for, and each may come as a
+        `RawAnswer`.
         """
         result = BatchAnswers([None] * len(calls), [0] * len(calls))
         finishing = rank is Rank.FINISHING
@@ -136,7 +143,7 @@ class Endpoint:
             if len(part) > size:
                 todo.appendleft(part[size:])
                 part = part[:size]
-            answers, body_bytes, seconds = await self._part([calls[index] for index in part], rank)
+            answers, body_bytes, seconds = await self._part([calls[index] for index in part], rank, raw)
             result.seconds += seconds
             smaller: list[int] = []
             refused: list[int] = []
@@ -151,7 +158,7 @@ class Endpoint:
                     refused.append(index)
                 else:
                     result.answers[index] = answer
-                    result.sizes[index] = body_bytes // len(part)
+                    result.sizes[index] = _size(answer, body_bytes // len(part))
             # What did not fit goes again in halves of what was sent, not of what is left of it.
             half = max(1, len(part) // 2)
             todo.extendleft(smaller[at : at + half] for at in range(0, len(smaller), half))
@@ -164,17 +171,17 @@ class Endpoint:
         while (left := self._paused_until - self._clocks.monotonic()) > 0:
             await asyncio.sleep(min(left, _LONGEST_NAP_SECONDS))
 
-    async def _part(self, calls: list[Call], rank: Rank) -> _Part:
+    async def _part(self, calls: list[Call], rank: Rank, raw: bool) -> _Part:
         """Send one HTTP request; a single answer too big for a batch gets a second chance with the larger limit."""
-        part = await self._request(calls, rank, self._settings.max_response_bytes)
+        part = await self._request(calls, rank, self._settings.max_response_bytes, raw)
         first = part[0][0]
         too_big = isinstance(first, Failure) and first.kind is Kind.RESPONSE_TOO_LARGE
         if too_big and len(calls) == 1:
             async with self._giant:  # one at a time: it may need a large part of the memory
-                return await self._request(calls, rank, self._settings.max_block_bytes)
+                return await self._request(calls, rank, self._settings.max_block_bytes, raw)
         return part
 
-    async def _request(self, calls: list[Call], rank: Rank, limit: int) -> _Part:
+    async def _request(self, calls: list[Call], rank: Rank, limit: int, raw: bool) -> _Part:
         # The rate comes before the place: bulk calls that wait for tokens must not keep the head out.
         while wait := self._rate.take(len(calls), self._clocks.monotonic(), urgent=rank is Rank.URGENT):
             await asyncio.sleep(min(wait, _LONGEST_NAP_SECONDS))
@@ -183,7 +190,7 @@ class Endpoint:
             refusal = await self._admission()
             if refusal is not None:
                 return [refusal] * len(calls), 0, 0.0
-            return await self._exchange(calls, limit)
+            return await self._exchange(calls, limit, raw)
         finally:
             self._slots.give_back()
 
@@ -201,7 +208,7 @@ class Endpoint:
             return Failure(Kind.CONNECTION, "RPC_CIRCUIT_OPEN", "it failed again and again and is left alone a while")
         return None
 
-    async def _exchange(self, calls: list[Call], limit: int) -> _Part:
+    async def _exchange(self, calls: list[Call], limit: int, raw: bool) -> _Part:
         first_id, self._next_id = self._next_id, self._next_id + len(calls)
         started = self._clocks.monotonic()
         body_bytes = 0
@@ -210,7 +217,7 @@ class Endpoint:
             reply = await self._transport.post(_encode(calls, first_id), limit=limit)
             body_bytes = len(reply.body)
             arrived = self._clocks.monotonic()
-            outcome = self._read(reply, first_id, len(calls))
+            outcome = self._read(reply, first_id, len(calls), self._split if raw else None)
             del reply  # the body's memory is free before anybody looks at the answers
             parse_seconds = self._clocks.monotonic() - arrived
         except TransportError as error:
@@ -223,9 +230,10 @@ class Endpoint:
         self._count(calls, outcome, body_bytes, seconds, parse_seconds)
         return (outcome if isinstance(outcome, list) else [outcome] * len(calls)), body_bytes, seconds
 
-    def _read(self, reply: Reply, first_id: int, count: int) -> list[Answer] | Failure:
+    def _read(self, reply: Reply, first_id: int, count: int, split: Split | None) -> list[Answer] | Failure:
         if reply.status == 200:
-            return read_body(reply.body, first_id, count)
+            unread = raw_answers(reply.body, first_id, count, split) if split else None
+            return read_body(reply.body, first_id, count) if unread is None else list(unread)
         after = retry_after_seconds(reply.retry_after, self._clocks.wall)
         return of_status(reply.status, bytes(reply.body[:4096]), after)
 
@@ -279,6 +287,10 @@ class Endpoint:
             stats.rate_limited += outcome.kind is Kind.RATE
         else:
             stats.failed_calls += sum(isinstance(answer, Failure) for answer in outcome)
+
+
+def _size(answer: Answer, share: int) -> int:
+    return len(answer.json) if isinstance(answer, RawAnswer) else share
 
 
 def _encode(calls: list[Call], first_id: int) -> bytes:

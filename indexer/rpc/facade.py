@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Hashable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from indexer.errors import TransientError
@@ -18,6 +19,7 @@ from indexer.rpc.fetch import Fetched, Wanted
 from indexer.rpc.heights import HeadView
 from indexer.rpc.interpreter import tune
 from indexer.rpc.pool import RpcPool
+from indexer.rpc.raw import Split
 from indexer.rpc.settings import MIB, RpcSettings
 from indexer.rpc.stats import PoolStats
 
@@ -135,7 +137,7 @@ class _Done:
 class BlockFetcher(RpcClient):
     """Fetches blocks in the background, within bounds: submit, go on with other work, collect.
 
-    All methods may be called from one thread, or from several.
+    All methods may be called from one thread, or from several. With `split`, blocks come unread where they can.
     """
 
     def __init__(
@@ -146,8 +148,10 @@ class BlockFetcher(RpcClient):
         max_blocks: int = 300,
         max_bytes: int = 32 * MIB,
         pool: PoolFactory | None = None,
+        split: Split | None = None,
     ) -> None:
-        super().__init__(urls, settings, pool=pool)
+        unread = partial(RpcPool, urls, settings=settings or RpcSettings(), split=split)
+        super().__init__(urls, settings, pool=pool or unread)
         self._turn_back = tune(self.settings)
         self._max_blocks = max_blocks
         self._max_bytes = max_bytes

@@ -19,6 +19,7 @@ from indexer.rpc.endpoint import Clocks, Endpoint
 from indexer.rpc.fetch import Fetched, Round, Wanted
 from indexer.rpc.heights import HeadView, Heights, quantity, ref_of
 from indexer.rpc.lean import transport_for
+from indexer.rpc.raw import Split
 from indexer.rpc.receipts import ReceiptSource
 from indexer.rpc.redact import labels
 from indexer.rpc.settings import RpcSettings
@@ -32,6 +33,7 @@ _NONE: AbstractSet[str] = frozenset()
 class RpcPool:
     """Fetches blocks from several endpoints of one chain; lives on one event loop.
 
+    With `split`, blocks come as the bytes that a node sent, where it can cut them out of its answer.
     Nothing but programming errors escapes `fetch_blocks`: every wanted number gets exactly one result.
     """
 
@@ -42,11 +44,13 @@ class RpcPool:
         settings: RpcSettings,
         clocks: Clocks | None = None,
         transport: Callable[[str, RpcSettings], Transport] = transport_for,
+        split: Split | None = None,
     ) -> None:
         if not urls:
             raise ValueError("a pool needs at least one URL")
         self._settings = settings
         self._clocks = clocks or Clocks()
+        self._split = split
         self.members = [
             self._member(name, transport(url, settings)) for name, url in zip(labels(urls), urls, strict=True)
         ]
@@ -59,7 +63,7 @@ class RpcPool:
         self._busy_since = 0.0
 
     def _member(self, name: str, transport: Transport) -> Member:
-        endpoint = Endpoint(name, transport, self._settings, self._clocks)
+        endpoint = Endpoint(name, transport, self._settings, self._clocks, self._split)
         heights = Heights(endpoint, self._settings, self._clocks)
         return Member(endpoint, ReceiptSource(endpoint, self._clocks), heights)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from indexer.rpc.answers import Answer, Call, Failure, Kind, malformed
 from indexer.rpc.endpoint import BatchAnswers, Clocks, Endpoint
+from indexer.rpc.raw import RawAnswer, loaded
 from indexer.rpc.slots import Rank
 
 _PROBE_AGAIN_SECONDS = 600.0
@@ -26,10 +27,14 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BlockRef:
-    """A block whose receipts are wanted: its hash and its transactions, as the node wrote them."""
+    """A block whose receipts are wanted: its hash, and itself, as the node wrote them."""
 
     hash: str
-    transactions: Sequence[dict[str, Any]]
+    block: dict[str, Any] | RawAnswer
+
+    def transaction_hashes(self) -> Sequence[Any]:
+        """Return the hashes of its transactions, as the node wrote them."""
+        return [transaction.get("hash") for transaction in loaded(self.block)["transactions"]]
 
 
 class ReceiptSource:
@@ -62,7 +67,7 @@ class ReceiptSource:
                 return BatchAnswers([failure] * len(blocks), [0] * len(blocks))
             if self._form is Form.BY_TRANSACTION:
                 return await self._by_transaction(blocks, rank)
-            got = await self._endpoint.batch([_call(self._form, block.hash) for block in blocks], rank=rank)
+            got = await self._endpoint.batch([_call(self._form, block.hash) for block in blocks], rank=rank, raw=True)
             if not any(isinstance(answer, Failure) and answer.kind is Kind.METHOD for answer in got.answers):
                 break
             self._form = Form.UNKNOWN
@@ -101,12 +106,13 @@ class ReceiptSource:
         self._endpoint.stats.receipts = form.value
 
     async def _by_transaction(self, blocks: Sequence[BlockRef], rank: Rank) -> BatchAnswers:
-        hashes = [transaction.get("hash") for block in blocks for transaction in block.transactions]
-        got = await self._endpoint.batch([Call("eth_getTransactionReceipt", [h]) for h in hashes], rank=rank, least=2)
+        hashes = [block.transaction_hashes() for block in blocks]
+        calls = [Call("eth_getTransactionReceipt", [each]) for own in hashes for each in own]
+        got = await self._endpoint.batch(calls, rank=rank, least=2)
         result = BatchAnswers([], [], got.seconds)
         at = 0
-        for block in blocks:
-            end = at + len(block.transactions)
+        for block, own in zip(blocks, hashes, strict=True):
+            end = at + len(own)
             result.answers.append(_together(got.answers[at:end], block.hash))
             result.sizes.append(sum(got.sizes[at:end]))
             at = end
@@ -118,7 +124,7 @@ def _call(form: Form, block_hash: str) -> Call:
 
 
 def _checked(answer: Answer) -> Answer:
-    if isinstance(answer, Failure):
+    if isinstance(answer, Failure) or (isinstance(answer, RawAnswer) and answer.outline is None):
         return answer
     if answer is None:
         return Failure(Kind.SERVER, "RPC_RECEIPTS_MISSING", "the node has the block but not its receipts")

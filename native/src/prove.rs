@@ -16,9 +16,11 @@ use std::collections::HashSet;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::types::{PyBytes, PyList};
 
-use fields::{name, Place};
+use crate::json::Reader;
+use columns::Record;
+use fields::Place;
 use hexes::Word;
 use keccak::keccak256;
 use receipts::Receipts;
@@ -29,6 +31,8 @@ use transactions::{Chain, Transaction};
 struct Task<'py> {
     chain_id: u64,
     chain_id_text: String,
+    block_hash: String,
+    block_number: String,
     transactions_root: Bound<'py, PyBytes>,
     receipts_root: Bound<'py, PyBytes>,
     logs_bloom: Bound<'py, PyBytes>,
@@ -51,9 +55,9 @@ struct Task<'py> {
 /// A dict in Python.
 #[derive(IntoPyObject)]
 struct Proven<'py> {
-    /// The columns of `transactions` and `logs` of the schema, by name, and `count`.
-    transactions: Bound<'py, PyDict>,
-    logs: Bound<'py, PyDict>,
+    /// `transactions` and `logs` of the schema, encoded.
+    transactions: Bound<'py, PyBytes>,
+    logs: Bound<'py, PyBytes>,
     /// The columns of `Logs` in its order.
     log_columns: Vec<Bound<'py, PyList>>,
     prices_are_told: bool,
@@ -69,27 +73,19 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// Return the columns of a usual block that is what its header says; None for any other, and for what is no block.
 #[pyfunction]
-fn prove<'py>(
-    block: &Bound<'py, PyAny>,
-    receipts: &Bound<'py, PyAny>,
-    task: &Bound<'py, PyAny>,
-) -> Option<Proven<'py>> {
+fn prove<'py>(block: &[u8], receipts: &[u8], task: &Bound<'py, PyAny>) -> Option<Proven<'py>> {
     catch_unwind(AssertUnwindSafe(|| prove_usual(block, receipts, task))).ok().flatten()
 }
 
-fn prove_usual<'py>(
-    block: &Bound<'py, PyAny>,
-    receipts: &Bound<'py, PyAny>,
-    task: &Bound<'py, PyAny>,
-) -> Option<Proven<'py>> {
+fn prove_usual<'py>(block: &[u8], receipts: &[u8], task: &Bound<'py, PyAny>) -> Option<Proven<'py>> {
+    let py = task.py();
     let task: Task = task.extract().ok()?;
-    let block = fields::object(block)?;
-    let (hash, number) = (fields::get(block, name!(block, "hash"))?, fields::get(block, name!(block, "number"))?);
-    let place = Place { hash: fields::text(&hash)?, number: fields::text(&number)? };
+    let place = Place { hash: &task.block_hash, number: &task.block_number };
     let chain = Chain { id: task.chain_id, id_text: &task.chain_id_text, extra_of: &task.transaction_extra };
-    let list = fields::list(block, name!(block, "transactions"))?;
-    let transactions = transactions::read_all(&list, &place, &chain)?;
-    let receipts = Receipts::read(receipts.downcast_exact().ok()?, &transactions, &place, &task.receipt_extra)?;
+    let transactions = read_block(block, &place, &chain)?;
+    let mut reader = Reader::new(receipts)?;
+    let receipts = Receipts::read(&mut reader, &transactions, &place, &task.receipt_extra)?;
+    reader.end()?;
     if !are_distinct(&transactions) || (task.state_sync && transactions.iter().any(|each| each.from == [0; 20])) {
         return None;
     }
@@ -100,16 +96,27 @@ fn prove_usual<'py>(
     if !holds || (task.prices && !prices_hold(&transactions, &receipts, task.base_fee)?) {
         return None;
     }
-    answer(block.py(), &task, &transactions, &receipts)
+    answer(py, &task, &transactions, &receipts)
+}
+
+/// The transactions; what else a block has is read by Python.
+fn read_block<'a>(block: &'a [u8], place: &Place, chain: &Chain) -> Option<Vec<Transaction<'a>>> {
+    let (mut reader, mut found) = (Reader::new(block)?, None);
+    reader.object(|reader, name| match name {
+        "transactions" => found.replace(transactions::read_all(reader, place, chain)?).is_none().then_some(()),
+        _ => reader.span().map(|_| ()),
+    })?;
+    reader.end()?;
+    found
 }
 
 fn answer<'py>(py: Python<'py>, task: &Task, transactions: &[Transaction], receipts: &Receipts) -> Option<Proven<'py>> {
-    let record = PyDict::new(py);
-    transactions::pack(&record, transactions).ok()?;
-    receipts.pack(&record).ok()?;
+    let mut record = Record::new(transactions.len());
+    transactions::pack(&mut record, transactions);
+    receipts.pack(&mut record);
     Some(Proven {
-        transactions: record,
-        logs: receipts.pack_logs(py).ok()?,
+        transactions: PyBytes::new(py, &record.into_bytes()),
+        logs: PyBytes::new(py, &receipts.pack_logs().into_bytes()),
         log_columns: receipts.log_columns(py).ok()?,
         prices_are_told: receipts.rows.iter().all(|row| row.price.is_some()),
         sample: match task.sample {

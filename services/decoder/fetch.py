@@ -227,9 +227,7 @@ class BlockHandler:
     def _settle(self, flight: _Flight, result: Fetched | IndexerError) -> None:
         if isinstance(result, Fetched):
             self.outage = None
-            answer = self._decoder.decode(
-                flight.task, result.raw_block, result.raw_receipts, Stopwatch(self._clock, self.tally.seconds)
-            )
+            answer = self._decoder.decode(flight.task, result, Stopwatch(self._clock, self.tally.seconds))
             if isinstance(answer, Refusal):
                 self._refused(flight, answer, result.endpoint)
             else:

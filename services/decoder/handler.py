@@ -14,13 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
 
 from indexer import codec
 from indexer.abi.decode import Decoded, decode_logs
 from indexer.abi.models import ModelSet
 from indexer.chain.parse import parse_block
-from indexer.chain.prove import Proven, genuine_header, prove
+from indexer.chain.prove import Proven, Unread, genuine_header, prove
 from indexer.chain.rules import ChainRules
 from indexer.chain.verify import Mode, verify
 from indexer.deadletter import dead_letter_headers
@@ -29,6 +28,8 @@ from indexer.inflight import Record
 from indexer.kafka.config import RECORD_LIMIT
 from indexer.outputs import Output
 from indexer.records import BlockWorkItem, DecodedBlock
+from indexer.rpc.fetch import Fetched
+from indexer.rpc.raw import as_json, outlined, transactions_of
 from indexer.topics import DECODED, DLQ, RETRY, Topics, partition_of
 from services.decoder.attempts import Attempts, own_headers, read_attempts, write_attempts
 
@@ -84,13 +85,13 @@ class Decoder:
             raise PoisonError(f"block {item.number}", code="IMPOSSIBLE_NUMBER")
         return Task(record, item, read_attempts(record, self.topic_ids))
 
-    def decode(self, task: Task, raw_block: dict[str, Any], raw_receipts: list[Any], lap: Lap) -> Output | Refusal:
+    def decode(self, task: Task, fetched: Fetched, lap: Lap) -> Output | Refusal:
         """Return the record for `blocks.decoded`; `lap` is told when a stage is over."""
         item, stage = task.item, "parse"
         try:
-            block = self._usual(item, raw_block, raw_receipts, lap)
+            block = self._usual(item, fetched, lap)
             if block is None:
-                header, transactions, logs = parse_block(raw_block, raw_receipts, self.chain)
+                header, transactions, logs = parse_block(fetched.raw_block, fetched.raw_receipts, self.chain)
                 if header.number != item.number:
                     raise PoisonError(f"asked for block {item.number}, got {header.number}", code="OTHER_NUMBER")
                 lap(stage)
@@ -108,15 +109,17 @@ class Decoder:
             return Refusal(stage, error)
         return output
 
-    def _usual(self, item: BlockWorkItem, raw_block: Any, raw_receipts: Any, lap: Lap) -> Proven | None:
+    def _usual(self, item: BlockWorkItem, fetched: Fetched, lap: Lap) -> Proven | None:
         """Return what compiled code has proven; None where there is none, and where it leaves the block to others."""
         if self.native is None or self.mode != "full":
             return None
-        header = genuine_header(raw_block, self.chain, item.expected_hash)
+        own = outlined(fetched.block)
+        header = genuine_header(own, self.chain, item.expected_hash)
         lap("parse")
         if header is None or header.number != item.number:
             return None
-        block = prove(self.native, header, raw_block, raw_receipts, self.chain)
+        answers = Unread(own, transactions_of(fetched.block), as_json(fetched.block), as_json(fetched.receipts))
+        block = prove(self.native, header, answers, self.chain)
         lap("verify")
         return block
 

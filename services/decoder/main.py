@@ -25,6 +25,7 @@ from indexer.kafka.transactions import KafkaTransactionSink
 from indexer.pipeline import Pace, Pipeline
 from indexer.report import Reporter
 from indexer.rpc.facade import BlockFetcher
+from indexer.rpc.raw import Split
 from indexer.rpc.settings import RpcSettings
 from indexer.settings import Settings
 from indexer.topics import DECODED, DLQ, EVENTS, RETRY, WORK, load_topics
@@ -50,7 +51,7 @@ def main(settings: Settings, stop: Callable[[], bool]) -> None:
 
 def consume(settings: Settings, core: Decoder, guard: Guard, stop: Callable[[], bool]) -> None:
     """Fetch and decode blocks until the process is to end."""
-    fetcher = block_fetcher(settings)
+    fetcher = block_fetcher(settings, split_of(core))
     handler = BlockHandler(
         core,
         fetcher,
@@ -107,7 +108,12 @@ def native_code(settings: Settings) -> ModuleType | None:
     return module
 
 
-def block_fetcher(settings: Settings) -> BlockFetcher:
+def split_of(core: Decoder) -> Split | None:
+    """Return what leaves blocks unread for the compiled code; None where every block is read in Python anyway."""
+    return None if core.native is None or core.mode != "full" else core.native.split
+
+
+def block_fetcher(settings: Settings, split: Split | None = None) -> BlockFetcher:
     """Return the RPC pool; raises UserError WRONG_CHAIN. Nodes that do not answer now are checked before their use."""
     rpc = RpcSettings(
         max_rps=settings.rpc_max_rps or None,
@@ -119,7 +125,7 @@ def block_fetcher(settings: Settings) -> BlockFetcher:
         confirmations=None if settings.confirmations < 0 else settings.confirmations,
     )
     max_bytes = settings.decoder_window_mib * _MIB // _JSON_TO_PYTHON
-    fetcher = BlockFetcher(settings.rpc_urls, rpc, max_blocks=settings.decoder_window, max_bytes=max_bytes)
+    fetcher = BlockFetcher(settings.rpc_urls, rpc, max_blocks=settings.decoder_window, max_bytes=max_bytes, split=split)
     try:
         fetcher.check_chain(settings.chain_id)
     except OutageError as error:

@@ -2,6 +2,36 @@
 
 use super::hexes::Word;
 
+/// A struct of columns as Avro has it: how many rows, and each column after its length.
+pub struct Record(Vec<u8>);
+
+impl Record {
+    pub fn new(rows: usize) -> Self {
+        let mut record = Record(Vec::new());
+        record.number(rows);
+        record
+    }
+
+    pub fn put(&mut self, column: Vec<u8>) {
+        self.number(column.len());
+        self.0.extend(column);
+    }
+
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// Zig-zag, 7 bits a byte.
+    fn number(&mut self, value: usize) {
+        let mut rest = (value as u64) << 1;
+        while rest > 0x7f {
+            self.0.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        self.0.push(rest as u8);
+    }
+}
+
 const ALL_PRESENT: u8 = 1;
 const SOME_PRESENT: u8 = 2;
 

@@ -1,80 +1,107 @@
-//! Fields of JSON objects as orjson gives them: None where a field is missing, null or of another type.
-
-use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyList, PyString};
+//! Members of JSON objects that we know: None where one is missing, null, doubled, or of another type than expected.
 
 use super::hexes::{self, Word};
+use crate::json::{Reader, Value};
 
-pub type Item<'a, 'py> = &'a Bound<'py, PyDict>;
-pub type Name<'a, 'py> = &'a Bound<'py, PyString>;
+/// Define a struct of the members that an object may have, each by its name in JSON.
+macro_rules! members {
+    ($object:ident { $($field:ident: $name:literal),* $(,)? }) => {
+        #[derive(Default)]
+        struct $object<'a> {
+            $($field: crate::prove::fields::Member<'a>),*
+        }
 
-/// A field's name, mostly the very string that is the key in what orjson has parsed: then a look-up compares nothing.
-macro_rules! name {
-    ($item:expr, $name:literal) => {{
-        static NAME: pyo3::sync::PyOnceLock<pyo3::Py<pyo3::types::PyString>> = pyo3::sync::PyOnceLock::new();
-        NAME.get_or_init($item.py(), || crate::prove::fields::key($item.py(), $name)).bind($item.py())
-    }};
+        impl<'a> $object<'a> {
+            fn member(&mut self, name: &str) -> Option<&mut crate::prove::fields::Member<'a>> {
+                match name {
+                    $($name => Some(&mut self.$field),)*
+                    _ => None,
+                }
+            }
+        }
+    };
 }
-pub(super) use name;
+pub(super) use members;
 
-/// The string that orjson keeps for a key.
-pub fn key(py: Python, name: &str) -> Py<PyString> {
-    parsed_key(py, name).unwrap_or_else(|| PyString::intern(py, name)).unbind()
-}
+#[derive(Clone, Copy, Default)]
+pub struct Member<'a>(Option<Value<'a>>);
 
-fn parsed_key<'py>(py: Python<'py>, name: &str) -> Option<Bound<'py, PyString>> {
-    let parsed = py.import("orjson").ok()?.call_method1("loads", (format!("{{\"{name}\":0}}"),)).ok()?;
-    let (key, _) = object(&parsed)?.iter().next()?;
-    key.downcast_into_exact().ok()
-}
+impl<'a> Member<'a> {
+    /// Read the value; the last of two would count elsewhere, here none does.
+    pub fn fill(&mut self, reader: &mut Reader<'a>) -> Option<()> {
+        self.0.replace(reader.value()?).is_none().then_some(())
+    }
 
-pub fn object<'a, 'py>(value: &'a Bound<'py, PyAny>) -> Option<Item<'a, 'py>> {
-    value.downcast_exact().ok()
-}
+    pub fn is_absent(self) -> bool {
+        self.0.is_none()
+    }
 
-pub fn text<'a>(value: &'a Bound<'_, PyAny>) -> Option<&'a str> {
-    value.downcast_exact::<PyString>().ok()?.to_str().ok()
-}
+    pub fn text(self) -> Option<&'a str> {
+        match self.0 {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
 
-pub fn get<'py>(item: Item<'_, 'py>, name: Name<'_, 'py>) -> Option<Bound<'py, PyAny>> {
-    item.get_item(name).ok()?.filter(|value| !value.is_none())
-}
+    pub fn read<T>(self, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        parse(self.text()?)
+    }
 
-pub fn list<'py>(item: Item<'_, 'py>, name: Name<'_, 'py>) -> Option<Bound<'py, PyList>> {
-    get(item, name)?.downcast_into_exact().ok()
-}
+    /// Some(None) where it is missing or null.
+    pub fn read_optional<T>(self, parse: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
+        match self.0 {
+            None | Some(Value::Null) => Some(None),
+            _ => self.read(parse).map(Some),
+        }
+    }
 
-/// Whether the field has exactly this text.
-pub fn says(item: Item, name: Name, expected: &str) -> bool {
-    get(item, name).is_some_and(|value| text(&value) == Some(expected))
-}
+    pub fn long(self) -> Option<u64> {
+        self.read(hexes::long)
+    }
 
-pub fn read<T>(item: Item, name: Name, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-    parse(text(&get(item, name)?)?)
-}
+    pub fn word(self) -> Option<Word> {
+        self.read(hexes::word)
+    }
 
-/// Some(None) where the field is missing or null.
-pub fn read_optional<T>(item: Item, name: Name, parse: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
-    match get(item, name) {
-        Some(value) => parse(text(&value)?).map(Some),
-        None => Some(None),
+    pub fn octets<const N: usize>(self) -> Option<[u8; N]> {
+        self.read(hexes::octets)
+    }
+
+    pub fn says(self, expected: &str) -> bool {
+        self.text() == Some(expected)
+    }
+
+    pub fn is_false_or_absent(self) -> bool {
+        matches!(self.0, None | Some(Value::Null | Value::Bool(false)))
+    }
+
+    /// The member if it is a list of something; Some(None) where it is missing, null or empty.
+    pub fn filled_list(self) -> Option<Option<Self>> {
+        match self.0 {
+            None | Some(Value::Null) => Some(None),
+            Some(Value::Other(text)) => {
+                let inner = text.strip_prefix('[')?;
+                Some(Some(self).filter(|_| Reader::of(inner).peek() != Some(b']')))
+            }
+            _ => None,
+        }
+    }
+
+    /// Read each item of a list.
+    pub fn each(self, item: impl FnMut(&mut Reader<'a>, usize) -> Option<()>) -> Option<()> {
+        match self.0 {
+            Some(Value::Other(text)) => Reader::of(text).list(item).map(|_| ()),
+            _ => None,
+        }
     }
 }
 
-pub fn long(item: Item, name: Name) -> Option<u64> {
-    read(item, name, hexes::long)
-}
-
-pub fn word(item: Item, name: Name) -> Option<Word> {
-    read(item, name, hexes::word)
-}
-
-pub fn octets<const N: usize>(item: Item, name: Name) -> Option<[u8; N]> {
-    read(item, name, hexes::octets)
-}
-
-pub fn is_false_or_absent(item: Item, name: Name) -> bool {
-    get(item, name).is_none_or(|value| value.downcast_exact::<PyBool>().is_ok_and(|told| !told.is_true()))
+/// The next value, a string of exactly `N` bytes in hex.
+pub fn octets<const N: usize>(reader: &mut Reader) -> Option<[u8; N]> {
+    match reader.value()? {
+        Value::Text(text) => hexes::octets(text),
+        _ => None,
+    }
 }
 
 /// The block that every item of both answers must name, as its own text.
@@ -85,9 +112,7 @@ pub struct Place<'a> {
 
 impl Place<'_> {
     /// Whether an item is of this block, and of this index in it.
-    pub fn is_of(&self, item: Item, index_name: Name, index: usize) -> bool {
-        says(item, name!(item, "blockHash"), self.hash)
-            && says(item, name!(item, "blockNumber"), self.number)
-            && long(item, index_name) == Some(index as u64)
+    pub fn is_of(&self, hash: Member, number: Member, told: Member, index: usize) -> bool {
+        hash.says(self.hash) && number.says(self.number) && told.long() == Some(index as u64)
     }
 }

@@ -3,16 +3,46 @@
 use std::ops::Range;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::types::{PyBytes, PyList};
 
 use super::bloom::{self, Bloom};
-use super::columns;
-use super::fields::{self, name, Item, Place};
+use super::columns::{self, Record};
+use super::fields::{self, members, Place};
 use super::hexes::{self, Word};
 use super::rlp;
 use super::transactions::Transaction;
+use crate::json::Reader;
 
 const MOST_TOPICS: usize = 4;
+
+members!(Item {
+    block_hash: "blockHash",
+    block_number: "blockNumber",
+    contract: "contractAddress",
+    cumulative_gas_used: "cumulativeGasUsed",
+    price: "effectiveGasPrice",
+    from: "from",
+    gas_used: "gasUsed",
+    bloom: "logsBloom",
+    root: "root",
+    status: "status",
+    to: "to",
+    transaction_hash: "transactionHash",
+    index: "transactionIndex",
+    kind: "type",
+});
+
+members!(LogItem {
+    address: "address",
+    topics: "topics",
+    data: "data",
+    block_number: "blockNumber",
+    transaction_hash: "transactionHash",
+    transaction_index: "transactionIndex",
+    block_hash: "blockHash",
+    index: "logIndex",
+    removed: "removed",
+});
 
 pub struct Receipt {
     pub status: Option<u64>,
@@ -41,58 +71,67 @@ pub struct Receipts {
 impl Receipts {
     /// Read the receipts of `transactions`; `extra_of`: what Python makes of fields that no column holds.
     pub fn read(
-        list: &Bound<PyList>,
+        reader: &mut Reader,
         transactions: &[Transaction],
         place: &Place,
         extra_of: &Bound<PyAny>,
     ) -> Option<Receipts> {
-        if list.len() != transactions.len() {
-            return None;
-        }
-        let mut found = Receipts { rows: Vec::with_capacity(list.len()), logs: Vec::with_capacity(2 * list.len()) };
-        for (index, (item, transaction)) in list.iter().zip(transactions).enumerate() {
-            let item = fields::object(&item)?;
-            let hash = transaction.hash_text.to_str().ok()?;
-            if !place.is_of(item, name!(item, "transactionIndex"), index)
-                || !fields::says(item, name!(item, "transactionHash"), hash)
-            {
-                return None;
-            }
-            found.read_receipt(item, index, hash, place, extra_of)?;
-        }
+        let count = transactions.len();
+        let mut found = Receipts { rows: Vec::with_capacity(count), logs: Vec::with_capacity(2 * count) };
+        let told = reader.list(|reader, index| {
+            let hash = transactions.get(index)?.hash_text;
+            found.read_receipt(reader, index, hash, place, extra_of)
+        })?;
         let types_are_told = found.rows.iter().all(|row| row.kind.is_some());
         let types_agree = || found.rows.iter().zip(transactions).all(|(row, own)| row.kind == Some(own.kind.into()));
-        (!types_are_told || types_agree()).then_some(found)
+        (told == count && (!types_are_told || types_agree())).then_some(found)
     }
 
     fn read_receipt(
         &mut self,
-        item: Item,
+        reader: &mut Reader,
         index: usize,
         hash: &str,
         place: &Place,
         extra_of: &Bound<PyAny>,
     ) -> Option<()> {
         let first_log = self.logs.len();
-        for log in fields::list(item, name!(item, "logs"))?.iter() {
-            let log = read_log(fields::object(&log)?, self.logs.len(), index, hash, place)?;
-            self.logs.push(log);
-        }
-        let status = fields::read_optional(item, name!(item, "status"), hexes::long)?;
-        if status > Some(1) {
+        let (mut item, mut others, mut has_logs) = (Item::default(), String::new(), false);
+        reader.object(|reader, name| {
+            if name == "logs" {
+                self.read_logs(reader, index, hash, place)?;
+                return (!std::mem::replace(&mut has_logs, true)).then_some(());
+            }
+            match item.member(name) {
+                Some(member) => member.fill(reader),
+                None => Some(add_member(&mut others, name, reader.span()?)),
+            }
+        })?;
+        let status = item.status.read_optional(hexes::long)?;
+        let placed = place.is_of(item.block_hash, item.block_number, item.index, index);
+        if !placed || !item.transaction_hash.says(hash) || !has_logs || status > Some(1) {
             return None;
         }
         self.rows.push(Receipt {
             status,
-            root: if status.is_none() { Some(fields::octets(item, name!(item, "root"))?) } else { None },
-            gas_used: fields::long(item, name!(item, "gasUsed"))?,
-            cumulative_gas_used: fields::long(item, name!(item, "cumulativeGasUsed"))?,
-            price: fields::read_optional(item, name!(item, "effectiveGasPrice"), hexes::word)?,
-            contract: fields::read_optional(item, name!(item, "contractAddress"), hexes::octets)?,
-            extra: if has_other_fields(item)? { extra_of.call1((item,)).ok()?.extract().ok()? } else { None },
-            kind: fields::read_optional(item, name!(item, "type"), hexes::long)?,
+            root: if status.is_none() { Some(item.root.octets()?) } else { None },
+            gas_used: item.gas_used.long()?,
+            cumulative_gas_used: item.cumulative_gas_used.long()?,
+            price: item.price.read_optional(hexes::word)?,
+            contract: item.contract.read_optional(hexes::octets)?,
+            extra: if others.is_empty() { None } else { extra(&others, extra_of)? },
+            kind: item.kind.read_optional(hexes::long)?,
             logs: first_log..self.logs.len(),
         });
+        Some(())
+    }
+
+    fn read_logs(&mut self, reader: &mut Reader, owner: usize, hash: &str, place: &Place) -> Option<()> {
+        reader.list(|reader, _| {
+            let log = read_log(reader, self.logs.len(), owner, hash, place)?;
+            self.logs.push(log);
+            Some(())
+        })?;
         Some(())
     }
 
@@ -128,36 +167,30 @@ impl Receipts {
         encoded
     }
 
-    /// Put the columns that are the receipts' into the record of the transactions.
-    pub fn pack(&self, record: &Bound<PyDict>) -> PyResult<()> {
+    /// Put the columns that are the receipts' into the record of the transactions, after theirs.
+    pub fn pack(&self, record: &mut Record) {
         let rows = &self.rows;
-        let put = |name: &str, packed: Vec<u8>| record.set_item(name, PyBytes::new(record.py(), &packed));
         let statuses = rows.iter().map(|row| row.status.map(Word::from)).collect();
-        put("receipt_status", columns::optional(statuses, columns::uints))?;
-        put("receipt_root", columns::optional(rows.iter().map(|row| row.root).collect(), columns::fixed))?;
-        put("receipt_gas_used", columns::longs(rows.iter().map(|row| row.gas_used)))?;
-        put("receipt_cumulative_gas_used", columns::longs(rows.iter().map(|row| row.cumulative_gas_used)))?;
-        let prices = rows.iter().map(|row| row.price).collect();
-        put("receipt_effective_gas_price", columns::optional(prices, columns::uints))?;
-        let created = rows.iter().map(|row| row.contract).collect();
-        put("receipt_contract_address", columns::optional(created, columns::fixed))?;
-        let extras = rows.iter().map(|row| row.extra.as_deref()).collect();
-        put("receipt_extra", columns::optional(extras, columns::blobs))
+        record.put(columns::optional(statuses, columns::uints));
+        record.put(columns::optional(rows.iter().map(|row| row.root).collect(), columns::fixed));
+        record.put(columns::longs(rows.iter().map(|row| row.gas_used)));
+        record.put(columns::longs(rows.iter().map(|row| row.cumulative_gas_used)));
+        record.put(columns::optional(rows.iter().map(|row| row.price).collect(), columns::uints));
+        record.put(columns::optional(rows.iter().map(|row| row.contract).collect(), columns::fixed));
+        record.put(columns::optional(rows.iter().map(|row| row.extra.as_deref()).collect(), columns::blobs));
     }
 
-    pub fn pack_logs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let (record, logs) = (PyDict::new(py), &self.logs);
-        let put = |name: &str, packed: Vec<u8>| record.set_item(name, PyBytes::new(py, &packed));
-        record.set_item("count", logs.len())?;
-        put("log_index", columns::longs(0..logs.len() as u64))?;
-        put("transaction_index", columns::longs(logs.iter().map(|log| log.owner as u64)))?;
-        put("address", columns::fixed(&logs.iter().map(|log| log.address).collect::<Vec<_>>()))?;
-        for (position, name) in ["topic0", "topic1", "topic2", "topic3"].into_iter().enumerate() {
-            let topics = logs.iter().map(|log| log.topics[position]).collect();
-            put(name, columns::optional(topics, columns::fixed))?;
+    pub fn pack_logs(&self) -> Record {
+        let logs = &self.logs;
+        let mut record = Record::new(logs.len());
+        record.put(columns::longs(0..logs.len() as u64));
+        record.put(columns::longs(logs.iter().map(|log| log.owner as u64)));
+        record.put(columns::fixed(&logs.iter().map(|log| log.address).collect::<Vec<_>>()));
+        for position in 0..MOST_TOPICS {
+            record.put(columns::optional(logs.iter().map(|log| log.topics[position]).collect(), columns::fixed));
         }
-        put("data", columns::blobs(&logs.iter().map(|log| &log.data).collect::<Vec<_>>()))?;
-        Ok(record)
+        record.put(columns::blobs(&logs.iter().map(|log| &log.data).collect::<Vec<_>>()));
+        record
     }
 
     /// The columns of `Logs`, in its order, for whoever decodes them.
@@ -188,52 +221,34 @@ impl Log {
     }
 }
 
-fn read_log(item: Item, index: usize, owner: usize, hash: &str, place: &Place) -> Option<Log> {
-    if !place.is_of(item, name!(item, "logIndex"), index)
-        || fields::long(item, name!(item, "transactionIndex")) != Some(owner as u64)
-        || !fields::says(item, name!(item, "transactionHash"), hash)
-        || !fields::is_false_or_absent(item, name!(item, "removed"))
+fn read_log(reader: &mut Reader, index: usize, owner: usize, hash: &str, place: &Place) -> Option<Log> {
+    let mut item = LogItem::default();
+    reader.object(|reader, name| match item.member(name) {
+        Some(member) => member.fill(reader),
+        None => reader.span().map(|_| ()),
+    })?;
+    if !place.is_of(item.block_hash, item.block_number, item.index, index)
+        || item.transaction_index.long() != Some(owner as u64)
+        || !item.transaction_hash.says(hash)
+        || !item.removed.is_false_or_absent()
     {
         return None;
     }
-    let told = fields::list(item, name!(item, "topics"))?;
     let mut topics = [None; MOST_TOPICS];
-    if told.len() > MOST_TOPICS {
-        return None;
-    }
-    for (topic, told) in topics.iter_mut().zip(told.iter()) {
-        *topic = Some(hexes::octets(fields::text(&told)?)?);
-    }
-    Some(Log {
-        owner,
-        address: fields::octets(item, name!(item, "address"))?,
-        topics,
-        data: fields::read(item, name!(item, "data"), hexes::data)?,
-    })
+    item.topics.each(|reader, position| {
+        *topics.get_mut(position)? = Some(fields::octets(reader)?);
+        Some(())
+    })?;
+    Some(Log { owner, address: item.address.octets()?, topics, data: item.data.read(hexes::data)? })
 }
 
-/// Whether a receipt has fields besides those that every client gives.
-fn has_other_fields(item: Item) -> Option<bool> {
-    let usual = [
-        name!(item, "blockHash"),
-        name!(item, "blockNumber"),
-        name!(item, "contractAddress"),
-        name!(item, "cumulativeGasUsed"),
-        name!(item, "effectiveGasPrice"),
-        name!(item, "from"),
-        name!(item, "gasUsed"),
-        name!(item, "logs"),
-        name!(item, "logsBloom"),
-        name!(item, "root"),
-        name!(item, "status"),
-        name!(item, "to"),
-        name!(item, "transactionHash"),
-        name!(item, "transactionIndex"),
-        name!(item, "type"),
-    ];
-    let mut found = 0;
-    for name in usual {
-        found += usize::from(item.contains(name).ok()?);
-    }
-    Some(found != item.len())
+fn add_member(others: &mut String, name: &str, value: &str) {
+    others.push(if others.is_empty() { '{' } else { ',' });
+    others.extend(["\"", name, "\":", value]);
+}
+
+/// What Python makes of the members that not every client gives.
+fn extra(others: &str, extra_of: &Bound<PyAny>) -> Option<Option<String>> {
+    let json = PyBytes::new(extra_of.py(), format!("{others}}}").as_bytes());
+    extra_of.call1((json,)).ok()?.extract().ok()
 }

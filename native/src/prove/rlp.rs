@@ -5,7 +5,6 @@ use super::hexes::Word;
 const STRING: u8 = 0x80;
 const LIST: u8 = 0xc0;
 pub const EMPTY_STRING: u8 = STRING;
-pub const EMPTY_LIST: u8 = LIST;
 
 fn prefix(out: &mut Vec<u8>, length: usize, short: u8) {
     if length < 56 {

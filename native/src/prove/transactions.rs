@@ -3,18 +3,50 @@
 use std::ops::Range;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::PyBytes;
 
-use super::columns;
-use super::fields::{self, name, Item, Place};
+use super::columns::{self, Record};
+use super::fields::{self, members, Member, Place};
 use super::hexes::{self, Word};
 use super::keccak::keccak256;
 use super::rlp;
+use crate::json::Reader;
 
 const LAST_SIGNED_TYPE: u64 = 4;
 
-pub struct Transaction<'py> {
-    pub hash_text: Bound<'py, PyString>, // which receipts and logs repeat
+// in the order in which geth writes them: what is looked for first is mostly what is there
+members!(Item {
+    block_hash: "blockHash",
+    block_number: "blockNumber",
+    from: "from",
+    gas: "gas",
+    gas_price: "gasPrice",
+    tip: "maxPriorityFeePerGas",
+    cap: "maxFeePerGas",
+    hash: "hash",
+    input: "input",
+    nonce: "nonce",
+    to: "to",
+    index: "transactionIndex",
+    value: "value",
+    kind: "type",
+    access_list: "accessList",
+    chain_id: "chainId",
+    v: "v",
+    r: "r",
+    s: "s",
+    parity: "yParity",
+    blob_cap: "maxFeePerBlobGas",
+    blob_hashes: "blobVersionedHashes",
+    authorizations: "authorizationList",
+});
+
+members!(Access { address: "address", keys: "storageKeys" });
+
+members!(Authorization { chain_id: "chainId", address: "address", nonce: "nonce", parity: "yParity", r: "r", s: "s" });
+
+pub struct Transaction<'a> {
+    pub hash_text: &'a str, // which receipts and logs repeat
     pub hash: [u8; 32],
     pub kind: u8,
     pub nonce: u64,
@@ -44,16 +76,22 @@ pub struct Chain<'a, 'py> {
     pub extra_of: &'a Bound<'py, PyAny>,
 }
 
-pub fn read_all<'py>(list: &Bound<'py, PyList>, place: &Place, chain: &Chain) -> Option<Vec<Transaction<'py>>> {
-    let mut found = Vec::with_capacity(list.len());
-    for (index, item) in list.iter().enumerate() {
-        let item = fields::object(&item)?;
-        if !place.is_of(item, name!(item, "transactionIndex"), index) {
+pub fn read_all<'a>(reader: &mut Reader<'a>, place: &Place, chain: &Chain) -> Option<Vec<Transaction<'a>>> {
+    let mut found = Vec::new();
+    reader.list(|reader, index| {
+        let start = reader.here();
+        let mut item = Item::default();
+        reader.object(|reader, name| match item.member(name) {
+            Some(member) => member.fill(reader),
+            None => reader.span().map(|_| ()),
+        })?;
+        if !place.is_of(item.block_hash, item.block_number, item.index, index) {
             return None;
         }
-        found.push(read(item, chain)?);
-    }
-    if found.iter().all(|each| each.kind == 0) {
+        found.push(read(&item, reader.since(start), chain)?);
+        Some(())
+    })?;
+    if found.iter().all(|each: &Transaction| each.kind == 0) {
         for each in &mut found {
             (each.cap, each.tip) = (None, None); // where all are legacy these fields mean nothing
         }
@@ -61,30 +99,29 @@ pub fn read_all<'py>(list: &Bound<'py, PyList>, place: &Place, chain: &Chain) ->
     Some(found)
 }
 
-fn read<'py>(item: Item<'_, 'py>, chain: &Chain) -> Option<Transaction<'py>> {
-    let kind = fields::read_optional(item, name!(item, "type"), hexes::long)?.unwrap_or(0);
+/// `json`: the whole item.
+fn read<'a>(item: &Item<'a>, json: &str, chain: &Chain) -> Option<Transaction<'a>> {
+    let kind = item.kind.read_optional(hexes::long)?.unwrap_or(0);
     if kind > LAST_SIGNED_TYPE {
         return None;
     }
-    let hash_text: Bound<PyString> = fields::get(item, name!(item, "hash"))?.downcast_into_exact().ok()?;
-    let hash = hexes::octets(hash_text.to_str().ok()?)?;
-    let (access_list, extra) = if kind == 0 { (None, None) } else { typed_fields(item, kind, chain)? };
+    let (access_list, extra) = if kind == 0 { (None, None) } else { typed_fields(item, json, kind, chain)? };
     let mut transaction = Transaction {
-        hash_text,
-        hash,
+        hash_text: item.hash.text()?,
+        hash: item.hash.octets()?,
         kind: kind as u8,
-        nonce: fields::long(item, name!(item, "nonce"))?,
-        from: fields::octets(item, name!(item, "from"))?,
-        to: fields::read_optional(item, name!(item, "to"), hexes::octets)?,
-        value: fields::word(item, name!(item, "value"))?,
-        gas: fields::long(item, name!(item, "gas"))?,
-        gas_price: fields::word(item, name!(item, "gasPrice"))?,
-        cap: fields::read_optional(item, name!(item, "maxFeePerGas"), hexes::word)?,
-        tip: fields::read_optional(item, name!(item, "maxPriorityFeePerGas"), hexes::word)?,
-        input: fields::read(item, name!(item, "input"), hexes::data)?,
+        nonce: item.nonce.long()?,
+        from: item.from.octets()?,
+        to: item.to.read_optional(hexes::octets)?,
+        value: item.value.word()?,
+        gas: item.gas.long()?,
+        gas_price: item.gas_price.word()?,
+        cap: item.cap.read_optional(hexes::word)?,
+        tip: item.tip.read_optional(hexes::word)?,
+        input: item.input.read(hexes::data)?,
         v: sign(item, kind)?,
-        r: fields::word(item, name!(item, "r"))?,
-        s: fields::word(item, name!(item, "s"))?,
+        r: item.r.word()?,
+        s: item.s.word()?,
         extra,
         encoded: Vec::new(),
         items: 0..0,
@@ -94,30 +131,28 @@ fn read<'py>(item: Item<'_, 'py>, chain: &Chain) -> Option<Transaction<'py>> {
 }
 
 /// The access list that is not empty, and the fields that no column holds as JSON.
-type Typed<'py> = (Option<Bound<'py, PyList>>, Option<String>);
+type Typed<'a> = (Option<Member<'a>>, Option<String>);
 
-fn typed_fields<'py>(item: Item<'_, 'py>, kind: u64, chain: &Chain) -> Option<Typed<'py>> {
-    if item.get_item(name!(item, "chainId")).ok()?.is_some_and(|id| fields::text(&id) != Some(chain.id_text)) {
+fn typed_fields<'a>(item: &Item<'a>, json: &str, kind: u64, chain: &Chain) -> Option<Typed<'a>> {
+    if !item.chain_id.is_absent() && !item.chain_id.says(chain.id_text) {
         return None;
     }
-    let access_list = match fields::get(item, name!(item, "accessList")) {
-        Some(list) => Some(list.downcast_into_exact::<PyList>().ok()?).filter(|list| !list.is_empty()),
-        None => None,
-    };
+    let access_list = item.access_list.filled_list()?;
     if kind <= 2 && access_list.is_none() {
         return Some((None, None));
     }
-    Some((access_list, chain.extra_of.call1((item,)).ok()?.extract().ok()?))
+    let json = PyBytes::new(chain.extra_of.py(), json.as_bytes());
+    Some((access_list, chain.extra_of.call1((json,)).ok()?.extract().ok()?))
 }
 
-fn sign(item: Item, kind: u64) -> Option<Word> {
-    let v = fields::word(item, name!(item, "v"))?;
-    let parity = if kind == 0 { None } else { fields::read_optional(item, name!(item, "yParity"), hexes::word)? };
+fn sign(item: &Item, kind: u64) -> Option<Word> {
+    let v = item.v.word()?;
+    let parity = if kind == 0 { None } else { item.parity.read_optional(hexes::word)? };
     Some(parity.unwrap_or(v))
 }
 
 impl Transaction<'_> {
-    fn encode(&mut self, item: Item, access_list: Option<Bound<PyList>>, chain_id: u64) -> Option<()> {
+    fn encode(&mut self, item: &Item, access_list: Option<Member>, chain_id: u64) -> Option<()> {
         let mut items = Vec::with_capacity(self.input.len() + 256);
         if self.kind > 0 {
             rlp::long(&mut items, chain_id);
@@ -134,7 +169,7 @@ impl Transaction<'_> {
         rlp::word(&mut items, self.value);
         rlp::string(&mut items, &self.input);
         if self.kind > 0 {
-            encode_access_list(&mut items, access_list.as_ref())?;
+            encode_access_list(&mut items, access_list)?;
         }
         match self.kind {
             3 => encode_blob_fields(&mut items, item)?,
@@ -177,75 +212,80 @@ impl Transaction<'_> {
     }
 }
 
-fn encode_access_list(out: &mut Vec<u8>, access_list: Option<&Bound<PyList>>) -> Option<()> {
-    let Some(access_list) = access_list else {
-        out.push(rlp::EMPTY_LIST);
-        return Some(());
-    };
+fn encode_access_list(out: &mut Vec<u8>, access_list: Option<Member>) -> Option<()> {
     let mut entries = Vec::new();
-    for entry in access_list.iter() {
-        let entry = fields::object(&entry)?;
-        let mut keys = Vec::new();
-        for key in fields::list(entry, name!(entry, "storageKeys"))?.iter() {
-            rlp::string(&mut keys, &hexes::octets::<32>(fields::text(&key)?)?);
-        }
-        let mut payload = Vec::new();
-        rlp::string(&mut payload, &fields::octets::<20>(entry, name!(entry, "address"))?);
-        rlp::list(&mut payload, &keys);
-        rlp::list(&mut entries, &payload);
+    if let Some(access_list) = access_list {
+        access_list.each(|reader, _| encode_access(&mut entries, reader))?;
     }
     rlp::list(out, &entries);
     Some(())
 }
 
+fn encode_access(entries: &mut Vec<u8>, reader: &mut Reader) -> Option<()> {
+    let mut access = Access::default();
+    reader.object(|reader, name| match access.member(name) {
+        Some(member) => member.fill(reader),
+        None => reader.span().map(|_| ()),
+    })?;
+    let (mut keys, mut payload) = (Vec::new(), Vec::new());
+    access.keys.each(|reader, _| Some(rlp::string(&mut keys, &fields::octets::<32>(reader)?)))?;
+    rlp::string(&mut payload, &access.address.octets::<20>()?);
+    rlp::list(&mut payload, &keys);
+    rlp::list(entries, &payload);
+    Some(())
+}
+
 /// EIP-4844
-fn encode_blob_fields(out: &mut Vec<u8>, item: Item) -> Option<()> {
-    rlp::word(out, fields::word(item, name!(item, "maxFeePerBlobGas"))?);
+fn encode_blob_fields(out: &mut Vec<u8>, item: &Item) -> Option<()> {
+    rlp::word(out, item.blob_cap.word()?);
     let mut hashes = Vec::new();
-    for hash in fields::list(item, name!(item, "blobVersionedHashes"))?.iter() {
-        rlp::string(&mut hashes, &hexes::octets::<32>(fields::text(&hash)?)?);
-    }
+    item.blob_hashes.each(|reader, _| Some(rlp::string(&mut hashes, &fields::octets::<32>(reader)?)))?;
     rlp::list(out, &hashes);
     Some(())
 }
 
 /// EIP-7702
-fn encode_authorizations(out: &mut Vec<u8>, item: Item) -> Option<()> {
+fn encode_authorizations(out: &mut Vec<u8>, item: &Item) -> Option<()> {
     let mut entries = Vec::new();
-    for entry in fields::list(item, name!(item, "authorizationList"))?.iter() {
-        let entry = fields::object(&entry)?;
-        let mut payload = Vec::new();
-        rlp::word(&mut payload, fields::word(entry, name!(entry, "chainId"))?);
-        rlp::string(&mut payload, &fields::octets::<20>(entry, name!(entry, "address"))?);
-        for number in [name!(entry, "nonce"), name!(entry, "yParity"), name!(entry, "r"), name!(entry, "s")] {
-            rlp::word(&mut payload, fields::word(entry, number)?);
-        }
-        rlp::list(&mut entries, &payload);
-    }
+    item.authorizations.each(|reader, _| encode_authorization(&mut entries, reader))?;
     rlp::list(out, &entries);
     Some(())
 }
 
-/// Put the columns that are the transactions' own into `record`.
-pub fn pack(record: &Bound<PyDict>, rows: &[Transaction]) -> PyResult<()> {
+fn encode_authorization(entries: &mut Vec<u8>, reader: &mut Reader) -> Option<()> {
+    let mut entry = Authorization::default();
+    reader.object(|reader, name| match entry.member(name) {
+        Some(member) => member.fill(reader),
+        None => reader.span().map(|_| ()),
+    })?;
+    let mut payload = Vec::new();
+    rlp::word(&mut payload, entry.chain_id.word()?);
+    rlp::string(&mut payload, &entry.address.octets::<20>()?);
+    for number in [entry.nonce, entry.parity, entry.r, entry.s] {
+        rlp::word(&mut payload, number.word()?);
+    }
+    rlp::list(entries, &payload);
+    Some(())
+}
+
+/// Put the columns that are the transactions' own into `record`, in the order of the schema.
+pub fn pack(record: &mut Record, rows: &[Transaction]) {
     let words = |read: fn(&Transaction) -> Word| columns::uints(&rows.iter().map(read).collect::<Vec<_>>());
     let fees =
         |read: fn(&Transaction) -> Option<Word>| columns::optional(rows.iter().map(read).collect(), columns::uints);
-    let put = |name: &str, packed: Vec<u8>| record.set_item(name, pyo3::types::PyBytes::new(record.py(), &packed));
-    record.set_item("count", rows.len())?;
-    put("hash", columns::fixed(&rows.iter().map(|row| row.hash).collect::<Vec<_>>()))?;
-    put("type", columns::longs(rows.iter().map(|row| row.kind.into())))?;
-    put("nonce", columns::longs(rows.iter().map(|row| row.nonce)))?;
-    put("from_address", columns::fixed(&rows.iter().map(|row| row.from).collect::<Vec<_>>()))?;
-    put("to_address", columns::optional(rows.iter().map(|row| row.to).collect(), columns::fixed))?;
-    put("value", words(|row| row.value))?;
-    put("gas", columns::longs(rows.iter().map(|row| row.gas)))?;
-    put("gas_price", words(|row| row.gas_price))?;
-    put("max_fee_per_gas", fees(|row| row.cap))?;
-    put("max_priority_fee_per_gas", fees(|row| row.tip))?;
-    put("input", columns::blobs(&rows.iter().map(|row| &row.input).collect::<Vec<_>>()))?;
-    put("v", words(|row| row.v))?;
-    put("r", words(|row| row.r))?;
-    put("s", words(|row| row.s))?;
-    put("extra", columns::optional(rows.iter().map(|row| row.extra.as_deref()).collect(), columns::blobs))
+    record.put(columns::fixed(&rows.iter().map(|row| row.hash).collect::<Vec<_>>()));
+    record.put(columns::longs(rows.iter().map(|row| row.kind.into())));
+    record.put(columns::longs(rows.iter().map(|row| row.nonce)));
+    record.put(columns::fixed(&rows.iter().map(|row| row.from).collect::<Vec<_>>()));
+    record.put(columns::optional(rows.iter().map(|row| row.to).collect(), columns::fixed));
+    record.put(words(|row| row.value));
+    record.put(columns::longs(rows.iter().map(|row| row.gas)));
+    record.put(words(|row| row.gas_price));
+    record.put(fees(|row| row.cap));
+    record.put(fees(|row| row.tip));
+    record.put(columns::blobs(&rows.iter().map(|row| &row.input).collect::<Vec<_>>()));
+    record.put(words(|row| row.v));
+    record.put(words(|row| row.r));
+    record.put(words(|row| row.s));
+    record.put(columns::optional(rows.iter().map(|row| row.extra.as_deref()).collect(), columns::blobs));
 }

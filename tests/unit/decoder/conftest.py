@@ -17,6 +17,7 @@ from indexer.chain.rules import rules_for
 from indexer.inflight import Record
 from indexer.records import BlockWorkItem
 from indexer.rpc.fetch import Fetched
+from indexer.rpc.raw import RawAnswer
 from indexer.topics import load_topics
 from services.decoder.handler import Decoder
 from tests.support.native import compiled
@@ -40,15 +41,25 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[bytes, 
     return found
 
 
-@pytest.fixture
-def fetched(answers: dict[int, tuple[bytes, bytes]]) -> Fetch:
+@pytest.fixture(params=["read", "unread"])
+def fetched(request: pytest.FixtureRequest, answers: dict[int, tuple[bytes, bytes]]) -> Fetch:
     """A function from a number to a genuine answer; keyword arguments replace fields of the block."""
 
     def make(number: int, endpoint: str = "node-1", **altered: Any) -> Fetched:
         block, receipts = map(orjson.loads, answers[number])
-        return Fetched(number, block | altered, receipts, endpoint, len(answers[number][0]))
+        block |= altered
+        size = len(answers[number][0])
+        if request.param == "read" or not isinstance(block["transactions"], list):
+            return Fetched(number, block, receipts, endpoint, size)
+        return Fetched(number, unread(block), unread(receipts), endpoint, size)
 
     return make
+
+
+def unread(answer: Any) -> RawAnswer:
+    if isinstance(answer, list):
+        return RawAnswer(orjson.dumps(answer), None, len(answer))
+    return RawAnswer(orjson.dumps(answer), answer | {"transactions": []}, len(answer["transactions"]))
 
 
 @pytest.fixture(params=["python", "native"])

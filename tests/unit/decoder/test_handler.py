@@ -28,7 +28,7 @@ def no_lap(stage: str) -> None:
 
 
 def decoded(decoder: Decoder, task: Task, answer: Any) -> Output | Refusal:
-    return decoder.decode(task, answer.raw_block, answer.raw_receipts, no_lap)
+    return decoder.decode(task, answer, no_lap)
 
 
 def as_record(output: Output, offset: int = 0) -> Record:
@@ -106,7 +106,7 @@ def test_stages_are_told_in_their_order(decoder: Decoder, fetched: Fetch) -> Non
     stages: list[str] = []
     answer = fetched(7)
 
-    decoder.decode(decoder.read(record_of(7)), answer.raw_block, answer.raw_receipts, stages.append)
+    decoder.decode(decoder.read(record_of(7)), answer, stages.append)
 
     assert stages == ["parse", "verify", "decode", "encode"]
 

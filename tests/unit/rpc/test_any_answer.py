@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from indexer.rpc.pool import RpcPool
 from indexer.rpc.settings import RpcSettings
 from indexer.rpc.transport import Reply, TransportError
 from tests.support.fake_node import FakeNode
+from tests.support.native import compiled
 
 SETTINGS = RpcSettings(
     budget_seconds=0.05,
@@ -103,6 +105,7 @@ class MutatingNode:
         raise TransportError(Failure(kind, "RPC_" + kind.name, "spoiled"))
 
 
+@pytest.mark.parametrize("unread", [False, True])
 @given(
     seed=st.integers(0, 2**32),
     rate=st.sampled_from([0.1, 0.5, 1.0]),
@@ -112,9 +115,10 @@ class MutatingNode:
 @example(seed=0, rate=1.0, numbers=[1, 1, 1], endpoints=1)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_wanted_number_gets_exactly_one_result(
-    seed: int, rate: float, numbers: list[int], endpoints: int
+    seed: int, rate: float, numbers: list[int], endpoints: int, unread: bool
 ) -> None:
     seeds = iter(range(seed, seed + endpoints))
+    split = compiled().split if unread else None
 
     async def scenario() -> list[Any]:
         pool = RpcPool(
@@ -122,6 +126,7 @@ def test_every_wanted_number_gets_exactly_one_result(
             settings=SETTINGS,
             clocks=Clocks(chance=random.Random(seed)),
             transport=lambda url, settings: MutatingNode(next(seeds), rate),
+            split=split,
         )
         try:
             wanted = [Wanted(number) for number in numbers]
