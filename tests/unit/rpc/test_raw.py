@@ -157,8 +157,9 @@ def test_what_orjson_refuses_is_not_taken(native: ModuleType, text: str) -> None
     agrees(native, around(text))
 
 
+FRACTIONS = st.integers(-999, 999).map(lambda number: number / 4)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**18) + 1, 10**18 - 1) | st.text() | st.floats(0, 9, width=16),
+    st.none() | st.booleans() | st.integers(-(10**18) + 1, 10**18 - 1) | st.text() | FRACTIONS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
@@ -171,7 +172,7 @@ def test_any_value_is_taken_as_orjson_takes_it(native: ModuleType, value: Any, s
 
     taken = agrees(native, around(spaces + text + spaces))
 
-    assert taken or "\\" in text or "e-" in text
+    assert taken or "\\" in text  # in a name
 
 
 @ANY_SETTINGS
