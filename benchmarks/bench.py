@@ -130,6 +130,8 @@ def _stored(connection: psycopg.Connection[Any]) -> int:
 
 def _name(process: psutil.Process) -> str:
     words = process.cmdline()
+    if not words:
+        raise psutil.ZombieProcess(process.pid)  # a child that ended: its times are known already
     service = next((word.split(".")[1] for word in words if word.startswith("services.")), "batch process")
     slot = process.environ().get("SLOT", "") if service != "batch process" else ""
     return f"{service}-{slot}" if slot else service
