@@ -387,6 +387,70 @@ def test_an_answer_altered_anywhere_is_proven_alike_or_left_to_python(native: Mo
     is_proven_alike(native, (block, receipts), ETHEREUM)
 
 
+def proven_as_written(native: ModuleType, block: bytes, receipts: bytes) -> Proven | None:
+    own = orjson.loads(usual_written()[0])
+    header = genuine_header(own, ETHEREUM)
+    assert header is not None
+    return prove(native, header, Unread(own, 2, block, receipts), ETHEREUM, sample_every=1)
+
+
+def usual_written() -> tuple[bytes, bytes]:
+    block, receipts = usual()
+    return orjson.dumps(block), orjson.dumps(receipts)
+
+
+def test_white_space_and_the_order_of_members_mean_nothing(native: ModuleType) -> None:
+    def reverse(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: reverse(value[name]) for name in reversed(value)}
+        return [reverse(each) for each in value] if isinstance(value, list) else value
+
+    block, receipts = (json.dumps(reverse(each), indent="\t").encode() for each in usual())
+
+    assert proven_as_written(native, block, receipts) == proven_as_written(native, *usual_written())
+    assert proven_as_written(native, b" \r\n" + block + b"\n", receipts + b" ") is not None
+
+
+# Text of both answers, and what no node writes in its place though it may be JSON.
+ODDLY_WRITTEN = {
+    "a doubled member": (b'"nonce":', b'"nonce":"0x0","nonce":'),
+    "doubled logs": (b'"logs":', b'"logs":[],"logs":'),
+    "doubled transactions": (b'"transactions":', b'"transactions":[],"transactions":'),
+    "an escape in hex": (b'"input":"0x', b'"input":"\\u0030x'),
+    "an escape in a name": (b'"nonce":', b'"n\\u006fnce":'),
+    "an escape in the hash of a receipt's block": (b'"blockHash":"0x', b'"blockHash":"\\u0030x'),
+    "a number for a string": (b'"logIndex":"0x1"', b'"logIndex":1'),
+    "half an escape": (b'"status":"0x1"', b'"status":"0x1","x":"\\u12"'),
+    "a control character": (b'"status":"0x1"', b'"status":"0x1","x":"\n"'),
+    "no UTF-8": (b'"status":"0x1"', b'"status":"0x1","x":"\xff"'),
+    "deep nesting": (b'"status":"0x1"', b'"status":"0x1","x":' + b"[" * 100 + b"]" * 100),
+    "a comma too many": (b"}]", b"},]"),
+    "no comma": (b'"status":"0x1",', b'"status":"0x1"'),
+}
+
+
+@pytest.mark.parametrize(("text", "odd"), ODDLY_WRITTEN.values(), ids=ODDLY_WRITTEN.keys())
+def test_what_no_node_writes_is_left_to_python(native: ModuleType, text: bytes, odd: bytes) -> None:
+    written = usual_written()
+    assert proven_as_written(native, *written) is not None
+    assert any(text in each for each in written)
+
+    block, receipts = (each.replace(text, odd) for each in written)
+
+    assert proven_as_written(native, block, receipts) is None
+
+
+def test_answers_that_are_cut_off_or_go_on_are_left_to_python(native: ModuleType) -> None:
+    block, receipts = usual_written()
+
+    for length in range(len(block)):
+        assert proven_as_written(native, block[:length], receipts) is None
+    for length in range(len(receipts)):
+        assert proven_as_written(native, block, receipts[:length]) is None
+    assert proven_as_written(native, block + b"x", receipts) is None
+    assert proven_as_written(native, block, receipts + b"x") is None
+
+
 @pytest.mark.parametrize("garbage", [None, 5, "0x", [], {}, [None], {"transactions": [None]}, {"hash": 1}])
 def test_garbage_is_left_to_python_and_raises_nothing(native: ModuleType, garbage: Any) -> None:
     block, receipts = usual()
