@@ -196,6 +196,19 @@ def test_blocks_of_any_number_of_transactions_are_proven_alike(native: ModuleTyp
     assert is_proven_alike(native, sealed(ETHEREUM, made, [receipt_of(each) for each in made]), ETHEREUM)
 
 
+def test_transactions_and_logs_of_any_length_are_proven_alike(native: ModuleType) -> None:
+    lengths = range(300)  # beyond two blocks of the hash, whose ends are padded in every way
+    made = [signed(ETHEREUM, gasPrice=50, data="0x" + "ab" * length)[0] for length in lengths]
+    receipts = [
+        receipt_of(each, [a_log(data="0x" + "cd" * length)]) for each, length in zip(made, lengths, strict=True)
+    ]
+    numbered = [
+        receipt | {"logs": [receipt["logs"][0] | {"logIndex": hex(index)}]} for index, receipt in enumerate(receipts)
+    ]
+
+    assert is_proven_alike(native, sealed(ETHEREUM, made, numbered), ETHEREUM)
+
+
 RECEIPTS: dict[str, Json] = {
     "failed": {"status": "0x0"},
     "before Byzantium": {"status": None, "root": "0x" + "99" * 32},
