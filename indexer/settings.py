@@ -52,9 +52,9 @@ class Settings:
     commit_seconds: float = _setting(0.5, "longest time between two commits of a decoder; the head does not wait")
     decoder_window: int = _setting(400, "blocks that a decoder may have under way")
     decoder_window_mib: int = _setting(48, "MiB of answers that a decoder may hold")
-    persist_seconds: float = _setting(0.6, "longest time that a persister collects a batch; the head does not wait")
-    persist_blocks: int = _setting(300, "most blocks in one database transaction")
-    persist_mib: int = _setting(8, "most MiB of records in one database transaction")
+    persist_seconds: float = _setting(1.0, "longest time that a persister collects a batch; the head does not wait")
+    persist_blocks: int = _setting(500, "most blocks in one database transaction")
+    persist_mib: int = _setting(12, "most MiB of records in one database transaction")
     partition_blocks: int = _setting(100_000, "block numbers in one table partition; fixed once data is stored")
     lock_timeout_seconds: float = _setting(5.0, "how long a row transaction waits for a lock")
 

@@ -40,7 +40,7 @@ def consumer(settings: Settings, group: str, assignor: str, *, queue_kib: int = 
         "queued.max.messages.kbytes": queue_kib,  # 64 MiB by default, and overshot
         "queued.min.messages": 2_000,
         "fetch.queue.backoff.ms": 50,  # 1 s of idling by default once the queue was full
-        "fetch.wait.max.ms": 100,
+        "fetch.wait.max.ms": 300,
         "fetch.message.max.bytes": 4 * 1024 * 1024,
         "fetch.max.bytes": 8 * 1024 * 1024,  # a larger record comes alone (KIP-74)
         "message.max.bytes": 1_000_000,  # or it would raise fetch.max.bytes, and with it the memory

@@ -75,7 +75,7 @@ def postgres_settings(port: int, *, lz4: bool) -> dict[str, str]:
         "port": str(port),
         "unix_socket_directories": "",
         "max_connections": "100",
-        "shared_buffers": "256MB",
+        "shared_buffers": "1GB",
         "max_wal_size": "4GB",
         "checkpoint_timeout": "15min",
         "wal_compression": "lz4" if lz4 else "off",  # pglz costs more processor than it saves disk here

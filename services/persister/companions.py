@@ -11,7 +11,7 @@ import psycopg
 from indexer.errors import IndexerError
 from indexer.storage.dead_letters import reopen_overdue
 from indexer.storage.engine import Connection
-from indexer.storage.indexes import build_due_indexes
+from indexer.storage.indexes import build_due_indexes, missing_indexes
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,9 @@ class IndexBuilder:
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = self._open()
-            for name in build_due_indexes(self._connection):
-                log.info("built index %s", name)
+            if missing_indexes(self._connection):
+                with self._open() as second:
+                    for name in build_due_indexes(self._connection, second):
+                        log.info("built index %s", name)
         except (psycopg.Error, IndexerError) as error:
             log.info("building indexes: %s; later", type(error).__name__)
