@@ -52,6 +52,7 @@ class MemorySource:
         self._events: list[Callable[[], None]] = []
         self.joined = 0
         self.closed = False
+        self.member = False
 
     # what a test does
 
@@ -121,6 +122,7 @@ class MemorySource:
             self._untaken |= sources
             return
         self._untaken -= sources
+        self.member = True
         for source in sources:
             self._next[source] = starts.get(source, self._broker.committed.get(source, 0))
 
@@ -131,6 +133,7 @@ class MemorySource:
 
     def _lost(self, sources: set[TopicPartition]) -> None:
         self._heard().lost(sources & set(self._next))
+        self.member = False
         self._give_up(sources)
 
     def _give_up(self, sources: set[TopicPartition]) -> None:

@@ -63,7 +63,9 @@ class Listener(Protocol):
 
 
 class Source(Protocol):
-    """A consumer of the group."""
+    """A consumer of the group; `member` once it was told its part of the work, be it nothing, until it is given up."""
+
+    member: bool
 
     def subscribe(self, listener: Listener) -> None: ...
 
@@ -152,6 +154,8 @@ class Progress:
     """What health and metrics read: written by the loop only."""
 
     last_turn: float = 0.0
+    last_moved: float = 0.0  # when something was stored, or nothing was in hand
+    member: bool = False
     writes: int = 0
     written: int = 0
     rewinds: int = 0
@@ -189,7 +193,7 @@ class Pipeline(Generic[Result]):
         self._urgent = False  # something that is not written yet
         self._failures = 0  # in a row: of writing, or of starting over
         self._told: Rewind | OwnershipLost | None = None  # heard in a write, acted on between two steps
-        self.progress = Progress()
+        self.progress = Progress(last_turn=clock(), last_moved=clock())
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Turn the loop until `stop`; then write what is ready and leave the group in order."""
@@ -211,7 +215,7 @@ class Pipeline(Generic[Result]):
             self._write()
         if self._told is not None and (self._due_at is None or self._clock() >= self._due_at):
             self._start_over(self._told)
-        self.progress.last_turn = self._clock()
+        self._tell_health()
 
     # the assignment, heard from inside poll
 
@@ -328,7 +332,7 @@ class Pipeline(Generic[Result]):
         self._stored.update(self._offsets)
         self._tell_stored()
         self._batch, self._offsets, self._urgent = [], {}, False
-        self._wrote_at = self._clock()
+        self._wrote_at = self.progress.last_moved = self._clock()
         self._go_on()
         return True
 
@@ -338,6 +342,12 @@ class Pipeline(Generic[Result]):
         if self._caution is not None:
             for handled in self._batch:
                 self._caution.done(handled.source, handled.offset)
+
+    def _tell_health(self) -> None:
+        self.progress.last_turn = self._clock()
+        self.progress.member = self._source.member
+        if not self._flight and not self._offsets:
+            self.progress.last_moved = self.progress.last_turn
 
     def _offsets_after(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Return what to commit: the lowest offset that still waits, or the position when none does."""

@@ -80,6 +80,7 @@ class BudgetWatch:
         self._why: str | None = "not asked yet"
         self._unsaid: str | None = None  # what is to be written
         self._said_at = 0.0
+        self.outage: str | None = None  # the code of what keeps us from asking
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="budget", daemon=True)
         self._thread.start()
@@ -123,7 +124,9 @@ class BudgetWatch:
         while True:
             try:
                 self.look()
+                self.outage = None
             except OutageError as error:
+                self.outage = error.code
                 log.info("%s", error)
             if self._ended.wait(_LOOK_SECONDS if self._unsaid is None else 0.2):
                 return

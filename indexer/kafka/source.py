@@ -66,6 +66,7 @@ class KafkaSource:
         self._failure: Exception | None = None  # kept in a callback
         self._metadata: bytes | None = None  # of the group, as it was when the assignment was heard
         self.rebalances = 0
+        self.member = False
 
     # what the pipeline calls
 
@@ -311,6 +312,7 @@ class KafkaSource:
             starts = self._take_over(sources)
             if starts is None:
                 self._untaken |= sources
+            self.member = not self._untaken
             offsets = {s: OFFSET_END if starts is None else _kafka_offset(starts[s]) for s in sources}
             assign = self._consumer.incremental_assign if self._incremental else self._consumer.assign
             assign([KafkaPartition(*source, offset) for source, offset in offsets.items()])
@@ -328,7 +330,7 @@ class KafkaSource:
 
     def _on_lost(self, _: Consumer, partitions: list[KafkaPartition]) -> None:
         with self._callback():
-            self._metadata = None
+            self._metadata, self.member = None, False
             sources = self._owned_among(partitions)
             try:
                 self._heard().lost(sources)
@@ -386,6 +388,7 @@ class KafkaSource:
         sources = set(self._untaken)
         if (starts := self._take_over(sources)) is not None:
             self._untaken -= sources
+            self.member = True
             self._move(starts)
             self._resume(sources)
 
@@ -401,7 +404,7 @@ class KafkaSource:
         self._shelves.drop(set(self._next))
         self._next, self._held = {}, {}
         self._untaken, self._full = set(), set()
-        self._metadata = None
+        self._metadata, self.member = None, False
 
 
 def _kafka_offset(offset: int | None) -> int:

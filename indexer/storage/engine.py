@@ -50,6 +50,9 @@ def connect(settings: Settings, service: str, *, autocommit: bool = False, check
         if check:
             check_revision(connection)
         connection.autocommit = autocommit
+    except psycopg.OperationalError as error:  # it went away in between
+        connection.close()
+        raise OutageError("the database went away", code="DATABASE_DOWN") from error
     except BaseException:
         connection.close()
         raise

@@ -139,6 +139,8 @@ class BlockHandler:
         self._waiting = deque(flight for flight in self._waiting if flight.alive)
         self._later = [(at, flight) for at, flight in self._later if flight.alive]
         self._done = [each for each in self._done if each.source not in gone]
+        if not any(self._flights.values()):
+            self.outage = None  # nobody asks any more
 
     def close(self) -> None:
         self._fetcher.close()

@@ -16,6 +16,7 @@ from indexer.abi.models import load_models, wrapped_native
 from indexer.chain.rules import rules_for
 from indexer.chain.verify import Mode
 from indexer.errors import FatalError, OutageError, UserError
+from indexer.health import of_loop
 from indexer.kafka import config
 from indexer.kafka.admin import KafkaAdmin
 from indexer.kafka.events import EventPublisher
@@ -69,7 +70,12 @@ def consume(settings: Settings, core: Decoder, guard: Guard, stop: Callable[[], 
     if settings.metrics_port:
         from services.decoder.metrics import serve
 
-        serve(settings.metrics_port, pipeline.progress, handler)
+        serve(
+            settings.metrics_port,
+            pipeline.progress,
+            handler,
+            lambda: of_loop(pipeline.progress, time.monotonic(), (handler.outage, guard.watch.outage)),
+        )
 
     def between_turns() -> bool:
         reporter.tick()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from prometheus_client import REGISTRY, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from indexer.health import Signs
+from indexer.health_server import HealthServer
 from indexer.pipeline import Progress
 
 Metric = CounterMetricFamily | GaugeMetricFamily
@@ -39,7 +40,6 @@ class DecoderCollector(Collector):
         yield waited
 
 
-def serve(port: int, progress: Progress, handler: MayBeHeldUp) -> None:
-    """Answer scrapes on `port`, on a thread."""
-    REGISTRY.register(DecoderCollector(progress, handler))
-    start_http_server(port)
+def serve(port: int, progress: Progress, handler: MayBeHeldUp, signs: Callable[[], Signs]) -> HealthServer:
+    """Answer scrapes and questions after health on `port`, on threads."""
+    return HealthServer(port, DecoderCollector(progress, handler), signs)

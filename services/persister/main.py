@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from indexer import native, service
 from indexer.errors import PoisonError
 from indexer.faults import hook
+from indexer.health import of_loop
 from indexer.kafka import config
 from indexer.kafka.admin import CheckedTopics, KafkaAdmin
 from indexer.kafka.events import EventPublisher
@@ -46,18 +47,24 @@ def main(settings: Settings, stop: Callable[[], bool]) -> None:
     RowConnections(settings).open().close()  # a wrong database is told before the group is joined
     companions = Companions(stop)
     companions.start("dlq-indexer", lambda ended: letters(settings, admin, checked.ids).run(ended))
-    companions.every(1.0, "outbox", _relay(settings).run_once)
+    relay = _relay(settings)
+    companions.every(1.0, "outbox", relay.run_once)
     companions.every(30.0, "letters", Reopener(settings.chain_id, RowConnections(settings).open))
     companions.every(3.0, "indexes", IndexBuilder(lambda: engine.connect(settings, SERVICE, autocommit=True)))
     try:
         with guarded(settings, SERVICE, lambda item: isinstance(item.value, PoisonError)) as guard:
-            consume(settings, admin, checked, companions, guard)
+            consume(settings, admin, checked, companions, guard, relay)
     finally:
         companions.end()
 
 
 def consume(
-    settings: Settings, admin: KafkaAdmin, checked: CheckedTopics, companions: Companions, guard: Guard
+    settings: Settings,
+    admin: KafkaAdmin,
+    checked: CheckedTopics,
+    companions: Companions,
+    guard: Guard,
+    relay: OutboxRelay,
 ) -> None:
     """Store blocks until the process is to end."""
     work, events = Work(), EventPublisher(settings)
@@ -74,7 +81,11 @@ def consume(
     if settings.metrics_port:
         from services.persister.metrics import serve
 
-        serve(settings.metrics_port, pipeline.progress)
+        serve(
+            settings.metrics_port,
+            pipeline.progress,
+            lambda: of_loop(pipeline.progress, time.monotonic(), (relay.outage, guard.watch.outage)),
+        )
 
     def between_turns() -> bool:
         reporter.tick()

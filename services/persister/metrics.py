@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from prometheus_client import REGISTRY, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from indexer.health import Signs
+from indexer.health_server import HealthServer
 from indexer.pipeline import Progress
 
 Metric = CounterMetricFamily | GaugeMetricFamily
@@ -33,7 +34,6 @@ class PipelineCollector(Collector):
         yield waited
 
 
-def serve(port: int, progress: Progress) -> None:
-    """Answer scrapes on `port`, on a thread."""
-    REGISTRY.register(PipelineCollector(progress))
-    start_http_server(port)
+def serve(port: int, progress: Progress, signs: Callable[[], Signs]) -> HealthServer:
+    """Answer scrapes and questions after health on `port`, on threads."""
+    return HealthServer(port, PipelineCollector(progress), signs)

@@ -32,6 +32,7 @@ class OutboxRelay:
         self._producer = Producer(config)
         self._topic, self._open = topic, open_connection
         self._connection: Connection | None = None
+        self.outage: str | None = None  # code of what kept the last look from happening
 
     def run_once(self) -> int:
         """Publish what waits, up to a limit; return how many letters left the outbox."""
@@ -42,8 +43,11 @@ class OutboxRelay:
                 self._connection.execute("SET idle_in_transaction_session_timeout = '60s'")
                 self._connection.commit()
             with self._connection.transaction():
-                return self._relay(self._connection)
+                published = self._relay(self._connection)
+            self.outage = None
+            return published
         except (psycopg.Error, KafkaException, IndexerError) as error:
+            self.outage = _code(error)
             log.warning("outbox: %s; trying again", type(error).__name__)
             return 0
 
@@ -69,6 +73,12 @@ class OutboxRelay:
         hook("persister.between-publish-and-delete")
         connection.execute("DELETE FROM outbox WHERE id = ANY(%s)", (delivered,))
         return len(delivered)
+
+
+def _code(error: psycopg.Error | KafkaException | IndexerError) -> str:
+    if isinstance(error, IndexerError):
+        return error.code
+    return "DATABASE_DOWN" if isinstance(error, psycopg.Error) else "KAFKA_DOWN"
 
 
 def _locked(connection: Connection, topic: str) -> bool:

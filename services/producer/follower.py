@@ -113,6 +113,7 @@ class Pulse:
     interval: float = 1.0
     forks: int = 0
     paused: bool = False
+    outage: str | None = None  # code of what keeps us from looking
 
     def note(self, head: int, now: float) -> None:
         if head <= self.head:

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _PERSISTER = "persister"
 _MOST_PAUSE_SECONDS = 5.0
+_LONG_PAUSE_SECONDS = 1.0  # what went wrong so often is no mishap
 _TOLD_PAUSE_SECONDS = 1.0  # between looks while a WebSocket tells new heads
 
 
@@ -118,14 +119,17 @@ class HeadLoop:
     def _turn(self, follower: Follower, records: PostgresRecords, pause: float) -> float:
         """Take one step; what is away is waited for, ever longer."""
         try:
-            return follower.step()
+            idle = follower.step()
+            self.pulse.outage = None
+            return idle
         except psycopg.OperationalError as error:
             log.warning("database: %s; connecting again", type(error).__name__)
             records.reconnect(engine.reconnect(self._settings, "follower", self._ending.is_set, autocommit=True))
             return 0.0
         except (OutageError, TransientError) as error:
             longer = min(max(2 * pause, 0.1), _MOST_PAUSE_SECONDS)
-            log.log(logging.WARNING if longer >= 1.0 else logging.INFO, "%s [%s]", error, error.code)
+            self.pulse.outage = error.code if longer >= _LONG_PAUSE_SECONDS else self.pulse.outage
+            log.log(logging.WARNING if longer >= _LONG_PAUSE_SECONDS else logging.INFO, "%s [%s]", error, error.code)
             return longer
 
     def _records(self) -> PostgresRecords:

@@ -44,6 +44,7 @@ class LagReader:
         self._members: dict[str, Consumer] = {}
         self._prefix, self._now = settings.topic_prefix, now
         self._stillness = Stillness(settings.republish_seconds)
+        self.outage: str | None = None  # code, while the brokers do not answer
 
     def lagging(self, groups: Mapping[str, Collection[str]], partitions: int) -> set[int]:
         """Return the partition numbers at which any of the groups (name → topics) still has records to read.
@@ -60,9 +61,12 @@ class LagReader:
     def waiting(self, group: str, topics: Collection[str], partitions: int) -> int:
         """Return about how many records of these topics the group has not read; 0 when the brokers do not answer."""
         try:
-            return sum(max(end - done, 0) for done, end in self._offsets(group, topics, partitions).values())
+            behind = sum(max(end - done, 0) for done, end in self._offsets(group, topics, partitions).values())
         except KafkaException:
+            self.outage = "KAFKA_DOWN"
             return 0
+        self.outage = None
+        return behind
 
     def _offsets(self, group: str, topics: Collection[str], partitions: int) -> dict[tuple[str, int], tuple[int, int]]:
         names = [self._prefix + topic for topic in topics]

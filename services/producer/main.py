@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import sys
 import time
 from collections.abc import Callable
 
-import psycopg
-
 from indexer import service
+from indexer.health import Signs
 from indexer.kafka.admin import KafkaAdmin
 from indexer.settings import Settings
 from indexer.storage import engine
 from indexer.storage.jobs import Connection
 from indexer.topics import DECODED, WORK, load_topics
+from services.producer.follower import Pulse
 from services.producer.head_loop import HeadLoop
 from services.producer.lag import LagReader
 from services.producer.loop import ProducerLoop
 from services.producer.publisher import Publisher
 from services.producer.redrive import Redrive
-
-log = logging.getLogger("producer")
+from services.producer.turns import Turns, keep_turning
 
 
 def main(settings: Settings, stop: Callable[[], bool]) -> None:
@@ -33,34 +31,34 @@ def main(settings: Settings, stop: Callable[[], bool]) -> None:
     connection = _connect(engine.connect(settings, "producer", autocommit=True))
     owner = f"{socket.gethostname()}:{os.getpid()}:{settings.slot}"
     work = dict(zip(("high", "normal", "low"), topics.work, strict=True))
-    loop = ProducerLoop(
-        settings,
-        connection,
-        Publisher(settings, work, partitions),
-        LagReader(settings),
-        owner,
-        partitions,
-        time.monotonic,
-    )
+    lag = LagReader(settings)
+    publisher = Publisher(settings, work, partitions)
+    loop = ProducerLoop(settings, connection, publisher, lag, owner, partitions, time.monotonic)
     head = HeadLoop(settings, topics, partitions, owner)
     head.start()
     redrive = Redrive(settings, topics, partitions)
     redrive.start()
+    turns = Turns(time.monotonic())
     if settings.metrics_port:
         from services.producer.metrics import serve
 
-        serve(settings.metrics_port, head.pulse)
+        serve(settings.metrics_port, head.pulse, lambda: signs(turns, head.pulse, lag))
     try:
-        while not stop() and not head.failed():
-            try:
-                time.sleep(loop.step())
-            except psycopg.OperationalError as error:
-                log.warning("database: %s; connecting again", type(error).__name__)
-                loop.reconnect(_connect(engine.reconnect(settings, "producer", stop, autocommit=True)))
+        keep_turning(
+            loop,
+            lambda: _connect(engine.connect(settings, "producer", autocommit=True)),
+            lambda: stop() or head.failed(),
+            turns,
+        )
         loop.close()
     finally:
         redrive.stop()
         head.stop()
+
+
+def signs(turns: Turns, pulse: Pulse, lag: LagReader) -> Signs:
+    """Return what the process knows of itself: of the database, of Kafka where jobs run, of nodes where it follows."""
+    return turns.signs(time.monotonic(), (pulse.outage, lag.outage), pulse.paused)
 
 
 def _connect(connection: Connection) -> Connection:

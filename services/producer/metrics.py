@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from prometheus_client import REGISTRY, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from indexer.health import Signs
+from indexer.health_server import HealthServer
 from services.producer.follower import Pulse
 
 Metric = CounterMetricFamily | GaugeMetricFamily
@@ -28,7 +29,6 @@ class HeadCollector(Collector):
         yield GaugeMetricFamily("indexer_head_paused", "1 while a fork was too deep", value=int(pulse.paused))
 
 
-def serve(port: int, pulse: Pulse) -> None:
-    """Answer scrapes on `port`, on a thread."""
-    REGISTRY.register(HeadCollector(pulse))
-    start_http_server(port)
+def serve(port: int, pulse: Pulse, signs: Callable[[], Signs]) -> HealthServer:
+    """Answer scrapes and questions after health on `port`, on threads."""
+    return HealthServer(port, HeadCollector(pulse), signs)

@@ -95,6 +95,33 @@ def test_what_is_urgent_waits_less_and_takes_the_others_along() -> None:
     assert world.sink.stored == [b"a", b"b", b"head"]
 
 
+def test_what_is_in_hand_and_does_not_get_done_is_seen_by_health() -> None:
+    world = slow()
+    world.step(seconds=100)
+    assert world.pipeline.progress.last_moved == world.clock.now
+    world.produce(b"a", b"b")
+
+    world.step(7, seconds=10)
+    assert world.clock.now - world.pipeline.progress.last_moved == 70
+    assert world.pipeline.progress.last_turn == world.clock.now
+
+    world.handler.finish(b"a")
+    world.step()
+    assert world.pipeline.progress.last_moved == world.clock.now
+
+
+def test_a_member_is_one_that_heard_its_part_until_it_lost_it() -> None:
+    world = World()
+    assert not world.pipeline.progress.member
+
+    world.step()
+    assert world.pipeline.progress.member
+
+    world.source.lose(P0, P1)
+    world.step()
+    assert not world.pipeline.progress.member
+
+
 def test_a_full_batch_does_not_wait() -> None:
     world = World(pace=Pace(results=2))
     world.produce(b"a")

@@ -283,6 +283,18 @@ def test_during_an_outage_the_item_stays_and_is_asked_for_again(world: World) ->
     assert world.handler.tally.failures == {}
 
 
+def test_an_outage_ends_with_the_last_item_that_needs_the_node(world: World) -> None:
+    record = record_of(1)
+    world.handler.submit([record])
+    world.turn()
+    world.fetcher.answer(OutageError("nobody answers", code="RPC_OUTAGE"))
+    world.turn(2)
+
+    world.handler.forget([record.source])
+
+    assert world.handler.outage is None
+
+
 def test_a_lone_endpoint_is_asked_once_more_for_a_block_that_is_not_genuine(world: World) -> None:
     world.submit(1)
     world.turn()

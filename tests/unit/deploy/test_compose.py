@@ -66,7 +66,7 @@ def test_what_a_service_waits_for_can_come_true(service: dict[str, Any]) -> None
 @pytest.mark.parametrize("name", sorted(set(SERVICES) - ONCE))
 def test_what_runs_on_is_restarted_and_has_a_health_check(name: str) -> None:
     assert SERVICES[name]["restart"] == "unless-stopped"
-    assert "healthcheck" in SERVICES[name] or name == "producer"
+    assert "healthcheck" in SERVICES[name]
 
 
 @every_service
