@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -35,17 +34,6 @@ GOES_ON_WITHOUT_SERVERS_SECONDS = 25.0
 def node() -> Iterator[Devchain]:
     with Devchain.simulated(profile="small", blocks=BLOCKS) as node:
         yield node
-
-
-@pytest.fixture
-def servers(tmp_path: Path) -> Iterator[stack.RunningStack]:
-    """A Kafka and a PostgreSQL that this test may kill."""
-    with tempfile.TemporaryDirectory(prefix="indexer-resume-") as folder:
-        running = stack.start(Path(folder) / "stack", brokers=1, die_with_parent=True, remove_with_parent=True)
-        try:
-            yield running
-        finally:
-            running.stop(graceful=False)
 
 
 @pytest.mark.bar

@@ -71,5 +71,16 @@ def topic_prefix() -> str:
     return unique("t")
 
 
+@pytest.fixture
+def servers() -> Iterator[stack.RunningStack]:
+    """A Kafka and a PostgreSQL that this test may kill."""
+    with tempfile.TemporaryDirectory(prefix="indexer-own-") as folder:
+        running = stack.start(Path(folder) / "stack", brokers=1, die_with_parent=True, remove_with_parent=True)
+        try:
+            yield running
+        finally:
+            running.stop(graceful=False)
+
+
 def unique(name: str) -> str:
     return f"{name}_{uuid.uuid4().hex[:12]}"
