@@ -225,8 +225,8 @@ def process(
 @click.option("--all", "everything", is_flag=True, help="Finished jobs too, when no JOB is named.")
 @json_option
 def status(job: int | None, detailed: bool, everything: bool, as_json: bool) -> None:
-    """Show JOB, or the jobs that are not finished."""
-    from indexer.storage import jobs
+    """Show JOB, or the jobs that are not finished; and audits that run or found something."""
+    from indexer.storage import auditing, jobs
 
     settings = Settings.from_env().require("database_url")
     with database(settings) as connection:
@@ -235,6 +235,7 @@ def status(job: int | None, detailed: bool, everything: bool, as_json: bool) -> 
         else:
             found = jobs.all_jobs(connection, settings.chain_id, live_only=not everything)
         letters = {each.id: jobs.dead_by_code(connection, each.id) for each in found if detailed and each.dead}
+        audits = [] if job is not None or as_json else auditing.newest(connection, settings.chain_id)
     say_what_is_stopped(settings)
     if as_json:
         click.echo(json.dumps([{**asdict(j), "dead_letters": letters.get(j.id)} for j in found], default=str))
@@ -246,6 +247,12 @@ def status(job: int | None, detailed: bool, everything: bool, as_json: bool) -> 
         if detailed:
             for line in _details(each, letters.get(each.id, [])):
                 click.echo(f"    {line}")
+    for audit in audits:
+        if everything or audit.state != "clean":
+            click.echo(
+                f"audit {audit.id}  {audit.state:<10} blocks {audit.from_number}–{audit.to_number},"
+                f" done to {audit.next_number - 1}, {audit.findings:,} findings"
+            )
 
 
 def _line(job: JobStatus) -> str:

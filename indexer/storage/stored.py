@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import orjson
 from psycopg import sql
 
+from indexer.audit.rows import StoredBlock, same_json
 from indexer.records import Header, Logs, Transactions
 from indexer.storage.jobs import Connection
 
@@ -28,6 +31,22 @@ _AMOUNTS = {
     "base_fee_per_gas",
 }
 
+_OF_BLOCK = (
+    "transaction_count", "log_count", "proofs", "undecoded_logs", "model_version", "stored_at",
+)  # fmt: skip
+_CHILDREN: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("transactions", (*(each.name for each in fields(Transactions)), "transaction_index"), "transaction_index"),
+    ("logs", tuple(each.name for each in fields(Logs)), "log_index"),
+    (
+        "token_transfers",
+        ("log_index", "batch_index", "token_address", "from_address", "to_address", "standard", "kind", "token_id",
+         "amount"),
+        "log_index",
+    ),
+    ("decoded_events", ("log_index", "model", "event", "args"), "log_index"),
+    ("transaction_processing", ("transaction_index", "code", "log_indexes"), "transaction_index"),
+)  # fmt: skip
+
 
 def load_block(connection: Connection, chain_id: int, number: int) -> tuple[Header, Transactions, Logs] | None:
     """Return a stored block's columns, None where it is not stored."""
@@ -40,6 +59,52 @@ def load_block(connection: Connection, chain_id: int, number: int) -> tuple[Head
     values["extra"], values["uncles"] = values["extra"] or {}, values["uncles"] or []
     transactions = _columns(connection, Transactions, "transactions", "transaction_index", chain_id, number)
     return Header(**values), transactions, _columns(connection, Logs, "logs", "log_index", chain_id, number)
+
+
+def load_blocks(connection: Connection, chain_id: int, first: int, last: int) -> Iterator[StoredBlock]:
+    """Yield all rows of the blocks stored from first to last, in order; one query a table."""
+    span = (chain_id, first, last)
+    rows_of = {table: _by_height(connection, table, names, order, span) for table, names, order in _CHILDREN}
+    names = [each.name for each in fields(Header)]
+    statement = sql.SQL("SELECT {} FROM blocks WHERE chain_id = %s AND number BETWEEN %s AND %s ORDER BY number")
+    for row in connection.execute(statement.format(_list([*names, *_OF_BLOCK])), span).fetchall():
+        values = {n: _number(n, v) for n, v in zip(names, row[: len(names)], strict=True)}
+        values["extra"], values["uncles"] = values["extra"] or {}, values["uncles"] or []
+        header = Header(**values)
+        children = {table: rows_of[table].get(header.number, []) for table, _, _ in _CHILDREN}
+        transactions, logs = children["transactions"], children["logs"]
+        transaction_count, log_count, proofs, undecoded, version, stored_at = row[len(names) :]
+        yield StoredBlock(
+            header,
+            _kind(Transactions, transactions),
+            _kind(Logs, logs),
+            transaction_count,
+            log_count,
+            proofs,
+            undecoded,
+            version,
+            transaction_indexes=[r[-1] for r in transactions],
+            transfers=[(*r[:7], int(r[7]), int(r[8])) for r in children["token_transfers"]],
+            events=[(*r[:3], same_json(r[3])) for r in children["decoded_events"]],
+            attention=[tuple(r) for r in children["transaction_processing"]],
+            stored_at=stored_at,
+        )
+
+
+def _by_height(
+    connection: Connection, table: str, names: Sequence[str], order: str, span: tuple[int, int, int]
+) -> dict[int, list[Any]]:
+    statement = sql.SQL(
+        "SELECT block_number, {} FROM {} WHERE chain_id = %s AND block_number BETWEEN %s AND %s ORDER BY 1, {}"
+    ).format(_list(names), sql.Identifier(table), sql.Identifier(order))
+    rows = connection.execute(statement, span).fetchall()
+    return {number: [row[1:] for row in some] for number, some in groupby(rows, key=itemgetter(0))}
+
+
+def _kind(kind: type[Columns], rows: Sequence[Sequence[Any]]) -> Columns:
+    names = [each.name for each in fields(kind)]
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    return kind(**{n: [_cell(n, v) for v in c] for n, c in zip(names, columns, strict=False)})
 
 
 def _columns(

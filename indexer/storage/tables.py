@@ -364,3 +364,19 @@ outbox = Table(
     Column("record_headers", JSONB, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
+
+# writer: the command that audits
+audits = Table(
+    "audits",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("from_number", BigInteger, nullable=False),
+    Column("to_number", BigInteger, nullable=False),
+    Column("state", Text, nullable=False, server_default="running"),  # running | clean | findings
+    Column("next_number", BigInteger, nullable=False),  # all below was looked at
+    Column("findings", BigInteger, nullable=False, server_default="0"),
+    Column("report", JSONB),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)

@@ -32,6 +32,17 @@ class Node:
         except (ValueError, TypeError, LookupError):
             raise _no_answer() from None
 
+    def block(self, number: int) -> tuple[Any, Any] | None:
+        """Return a block and its receipts as the node sends them, None where it has no block; raises OutageError."""
+        block = self._ask("eth_getBlockByNumber", hex(number), True)
+        if not isinstance(block, dict):
+            return None
+        receipts = self._ask("eth_getBlockReceipts", hex(number))
+        if receipts is None:
+            hashes = [each["hash"] for each in block.get("transactions", ())]
+            receipts = [self._ask("eth_getTransactionReceipt", each) for each in hashes]
+        return block, receipts
+
     def balance_of(self, standard: str, token: bytes, token_id: int, holder: bytes, height: int) -> int | None:
         """Return what the contract says at a height; None when it does not answer or has no balanceOf.
 

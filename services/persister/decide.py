@@ -72,6 +72,7 @@ def plan(blocks: Iterable[PackedBlock], stored: Mapping[int, Stored], rollbacks:
     - several of one height: each is decided against what the one before left
     - a height inserted twice gets the rows of the last one only
     - rows in the database that are replaced are deleted once, whatever follows
+    - a repair deletes also where no block is stored: rows without their block would be in its way
     - a replaced row of the same hash keeps the higher generation
     """
     result = Plan()
@@ -91,7 +92,7 @@ def plan(blocks: Iterable[PackedBlock], stored: Mapping[int, Stored], rollbacks:
             _keep(result, number, block.generation, before)
             now[number] = Stored(before.hash, block.generation, before.model_version)
             continue
-        if number in stored:
+        if number in stored or block.reason is Reason.REPAIR:
             result.delete.add(number)
             result.raise_generation.pop(number, None)
         result.insert[number] = block

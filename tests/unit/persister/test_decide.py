@@ -84,6 +84,11 @@ def test_rows_in_the_database_are_deleted_once_whatever_follows() -> None:
     assert (todo.delete, todo.insert) == ({7}, {7: two})
 
 
+def test_a_repair_deletes_also_where_no_block_is_stored() -> None:
+    assert plan([make(7, reason=Reason.REPAIR)], {}, []).delete == {7}
+    assert plan([make(7)], {}, []).delete == set()
+
+
 def test_a_kept_row_gets_the_higher_generation_and_never_a_lower_one() -> None:
     block = make(7)
 

@@ -1,0 +1,147 @@
+"""`indexer repair`: fetch and store again what an audit found missing or wrong."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from indexer.errors import UserError
+from indexer.settings import Settings
+
+if TYPE_CHECKING:
+    from indexer.jobs.ranges import Ranges
+    from indexer.storage.engine import Connection
+
+_LOOK_SECONDS = 0.5
+
+
+@click.command("repair")
+@click.argument("report", type=click.File("r", encoding="utf-8"), required=False)
+@click.option("--audit", "audit_id", type=int, help="The report of an audit that was recorded with --job.")
+@click.option("--from", "first", type=click.IntRange(0), help="First block of a range, whatever its state.")
+@click.option("--to", "last", type=click.IntRange(0), help="Last block of a range.")
+@click.option("--balances", "only_balances", is_flag=True, help="Only balances: all that are not the sum of transfers.")
+@click.option("--priority", type=click.Choice(("high", "normal", "low")), default="normal", show_default=True)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--wait", is_flag=True, help="Wait until the blocks are stored, then bring balances right.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def repair(
+    report: Any,
+    audit_id: int | None,
+    first: int | None,
+    last: int | None,
+    only_balances: bool,
+    priority: str,
+    dry_run: bool,
+    wait: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Queue a repair job for what an audit found, REPORT (`-`: standard input), and bring balances right.
+
+    \b
+    indexer audit --json > report.json
+    indexer repair report.json --dry-run
+    indexer repair report.json --wait
+
+    Exit code 0: done, or queued; 1: the job ended and some blocks are dead letters.
+    """
+    from indexer.storage import engine
+
+    if sum((report is not None, audit_id is not None, first is not None, only_balances)) != 1 or (
+        (first is None) != (last is None)
+    ):
+        raise UserError("give one of REPORT, --audit, --from with --to, or --balances", code="BAD_REPAIR")
+    settings = Settings.from_env().require("database_url")
+    with engine.connect(settings, "cli", autocommit=True) as connection:
+        blocks = None if only_balances else _blocks(connection, settings.chain_id, report, audit_id, first, last)
+        count = blocks.count if blocks else 0
+        if not (dry_run or yes or as_json) and blocks:
+            click.confirm(f"Fetch {count:,} blocks again and replace what is stored of them?", abort=True)
+        job = None if dry_run or blocks is None else _queue(connection, settings, blocks, priority)
+        done = wait and job is not None and _wait(connection, settings.chain_id, job, as_json)
+        now = blocks is None or done
+        fixed = _balances(connection, settings.chain_id, dry_run) if now or dry_run else None
+    facts = {"job": job, "blocks": count, "ranges": _pairs(blocks), "balances": fixed, "dry_run": dry_run}
+    click.echo(json.dumps(facts)) if as_json else _say(facts)
+    raise click.exceptions.Exit(1 if wait and job is not None and not done else 0)
+
+
+def _blocks(
+    connection: Connection, chain_id: int, report: Any, audit_id: int | None, first: int | None, last: int | None
+) -> Ranges | None:
+    from indexer.audit.findings import to_repair
+    from indexer.jobs.ranges import Ranges
+    from indexer.storage import auditing
+
+    if first is not None and last is not None:
+        if last < first:
+            raise UserError(f"the range {first}–{last} is empty: the first block comes first", code="BAD_RANGE")
+        return Ranges.of([(first, last + 1)])
+    if audit_id is not None:
+        found = auditing.recorded(connection, chain_id, audit_id)
+        return to_repair(found.report or {"findings": []})
+    try:
+        return to_repair(json.load(report))
+    except (ValueError, UnicodeDecodeError):
+        raise UserError("not the report of `indexer audit --json`", code="BAD_REPORT") from None
+
+
+def _queue(connection: Connection, settings: Settings, blocks: Ranges, priority: str) -> int:
+    from indexer.storage import jobs
+
+    return jobs.create_job(
+        connection,
+        jobs.NewJob(
+            settings.chain_id,
+            blocks,
+            priority=priority,
+            batch_size=settings.batch_size,
+            window_blocks=settings.window,
+            reason="repair",
+        ),
+    )
+
+
+def _wait(connection: Connection, chain_id: int, job: int, quiet: bool) -> bool:
+    """Wait for the job to end; True when every block is stored."""
+    from indexer.storage import jobs
+
+    said = -1
+    while True:
+        status = jobs.job_status(connection, chain_id, job)
+        if status.stored != said and not quiet:
+            said = status.stored
+            click.echo(f"job {job}: {status.stored:,} of {status.total:,} stored, {status.dead:,} dead", err=True)
+        if status.state not in jobs.LIVE:
+            return status.stored == status.total
+        time.sleep(_LOOK_SECONDS)
+
+
+def _balances(connection: Connection, chain_id: int, dry_run: bool) -> int:
+    """Bring every balance to the sum of its transfers; return how many were wrong."""
+    from indexer.storage import balances
+
+    wrong = list(balances.wrong_keys(connection, chain_id))
+    if not dry_run:
+        balances.repair(connection, chain_id, wrong)
+    return len(wrong)
+
+
+def _pairs(blocks: Ranges | None) -> list[list[int]]:
+    return [[first, past - 1] for first, past in blocks.pairs] if blocks else []
+
+
+def _say(facts: dict[str, Any]) -> None:
+    would = "would be " if facts["dry_run"] else ""
+    if facts["blocks"]:
+        job = f" by job {facts['job']}: `indexer batch status {facts['job']}`" if facts["job"] is not None else ""
+        click.echo(f"{facts['blocks']:,} blocks {would or 'are '}fetched again{job}")
+    if facts["balances"] is None:
+        click.echo("when they are stored, run `indexer repair --balances`, or use --wait")
+    else:
+        click.echo(f"{facts['balances']:,} balances {would or 'were '}set to the sum of their transfers")

@@ -1,0 +1,184 @@
+"""What an audit reads of the database, span by span, and the table that it leaves its report in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from indexer.audit.expected import JobSpan, Span
+from indexer.errors import UserError
+from indexer.jobs.ranges import FULL_MASK
+from indexer.storage.engine import Connection
+from indexer.topics import STRIPE
+
+
+@contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """Everything inside sees the database at one moment: rows and bits that were committed together stay together."""
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
+
+
+def known_range(connection: Connection, chain_id: int) -> tuple[int, int] | None:
+    """Return the lowest and the highest height that is stored or that a job asks for."""
+    row = connection.execute(_KNOWN_RANGE, {"chain": chain_id}).fetchone()
+    return None if row is None or row[0] is None else (int(row[0]), int(row[1]))
+
+
+def load_span(connection: Connection, chain_id: int, first: int, last: int, named: bool) -> Span:
+    """Return jobs, coverage, rows and letters of the heights from first to last."""
+    start = first // STRIPE * STRIPE
+    asked = {"chain": chain_id, "first": first, "last": last}
+    only = _mask(((first, last),), start)
+    jobs = {int(r[0]): JobSpan(*r) for r in connection.execute(_JOBS, {"chain": chain_id}).fetchall()}
+    for job, low, past in connection.execute(_ASKED, asked).fetchall():
+        jobs[job].asked |= _mask(((low, past - 1),), start)
+    stripes = {"chain": chain_id, "first": start // STRIPE, "last": last // STRIPE}
+    for job_id, stripe, *masks in connection.execute(_COVERAGE, stripes).fetchall():
+        if (job := jobs.get(job_id)) is not None:
+            wanted, stored, dead = (((int(m) & FULL_MASK) << (stripe * STRIPE - start)) & only for m in masks)
+            job.asked, job.opened = job.asked | wanted, job.opened | wanted
+            job.stored, job.dead = job.stored | stored, job.dead | dead
+    letters = connection.execute(_LETTERS, asked).fetchall()
+    return Span(
+        start,
+        list(jobs.values()),
+        _mask(((r[0], r[0]) for r in connection.execute(_STORED, asked)), start),
+        _mask(((number, number) for number, dropped in letters if not dropped), start),
+        _mask(((number, number) for number, dropped in letters if dropped), start),
+        only if named else 0,
+    )
+
+
+def _mask(ranges: Iterable[tuple[int, int]], start: int) -> int:
+    mask = 0
+    for first, last in ranges:
+        mask |= ((1 << (last - first + 1)) - 1) << (first - start)
+    return mask
+
+
+def orphans(connection: Connection, chain_id: int, first: int, last: int) -> list[tuple[int, str]]:
+    """Return (height, table) of rows whose block is not stored."""
+    rows = connection.execute(_ORPHANS, {"chain": chain_id, "first": first, "last": last}).fetchall()
+    return [(int(number), str(table)) for number, table in rows]
+
+
+def hash_at(connection: Connection, chain_id: int, number: int) -> bytes | None:
+    row = connection.execute("SELECT hash FROM blocks WHERE chain_id = %s AND number = %s", (chain_id, number))
+    found = row.fetchone()
+    return None if found is None else bytes(found[0])
+
+
+def trusted_to(connection: Connection, chain_id: int) -> int | None:
+    """Return up to where the stored rows are on the chain, as its follower knows; None where none follows."""
+    row = connection.execute("SELECT canonical_to FROM chain_state WHERE chain_id = %s", (chain_id,)).fetchone()
+    return None if row is None or row[0] is None else int(row[0])
+
+
+# the table
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """One audit that was recorded."""
+
+    id: int
+    state: str
+    from_number: int
+    to_number: int
+    next_number: int
+    findings: int
+    report: dict[str, Any] | None
+
+
+def begin(connection: Connection, chain_id: int, first: int, last: int) -> int:
+    row = connection.execute(
+        "INSERT INTO audits (chain_id, from_number, to_number, next_number) VALUES (%s, %s, %s, %s) RETURNING id",
+        (chain_id, first, last, first),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def note(
+    connection: Connection, audit: int, state: str, next_number: int, findings: int, report: Mapping[str, Any]
+) -> None:
+    connection.execute(
+        "UPDATE audits SET state = %s, next_number = %s, findings = %s, report = %s, updated_at = now() WHERE id = %s",
+        (state, next_number, findings, Jsonb(report), audit),
+    )
+
+
+def recorded(connection: Connection, chain_id: int, audit: int) -> Audit:
+    """Return one audit; raises UserError where there is none."""
+    found = _audits(connection, _AUDITS + " AND id = %(id)s", {"chain": chain_id, "id": audit})
+    if not found:
+        raise UserError(f"no audit {audit} on chain {chain_id}", code="NO_SUCH_AUDIT")
+    return found[0]
+
+
+def newest(connection: Connection, chain_id: int, most: int = 3) -> list[Audit]:
+    """Return the newest audits, newest first."""
+    return _audits(connection, _AUDITS + " ORDER BY id DESC LIMIT %(most)s", {"chain": chain_id, "most": most})
+
+
+def _audits(connection: Connection, statement: str, parameters: dict[str, object]) -> list[Audit]:
+    with connection.cursor(row_factory=class_row(Audit)) as cursor:
+        return cursor.execute(statement.encode(), parameters).fetchall()
+
+
+_AUDITS = (
+    "SELECT id, state, from_number, to_number, next_number, findings, report FROM audits WHERE chain_id = %(chain)s"
+)
+
+_KNOWN_RANGE = """
+    SELECT min(low), max(high) FROM (
+        SELECT min(number) AS low, max(number) AS high FROM blocks WHERE chain_id = %(chain)s
+        UNION ALL
+        SELECT min(lower(blocks)), max(upper(blocks)) - 1 FROM processing_jobs
+        WHERE chain_id = %(chain)s AND state <> 'cancelled') AS x
+"""
+
+_JOBS = "SELECT id, state, reason FROM processing_jobs WHERE chain_id = %(chain)s ORDER BY id"
+
+_ASKED = """
+    SELECT j.id, lower(r), upper(r) FROM processing_jobs j,
+        unnest(j.blocks * int8multirange(int8range(%(first)s, %(last)s, '[]'))) AS r
+    WHERE j.chain_id = %(chain)s
+"""
+
+_COVERAGE = """
+    SELECT job_id, stripe, wanted::bigint, stored::bigint, dead::bigint FROM job_coverage
+    WHERE chain_id = %(chain)s AND stripe BETWEEN %(first)s AND %(last)s
+"""
+
+_STORED = "SELECT number FROM blocks WHERE chain_id = %(chain)s AND number BETWEEN %(first)s AND %(last)s"
+
+_LETTERS = """
+    SELECT DISTINCT block_number, state = 'dropped' FROM dead_letters
+    WHERE chain_id = %(chain)s AND block_number BETWEEN %(first)s AND %(last)s
+      AND state IN ('open', 'replayed', 'quarantined', 'dropped')
+"""
+
+_ORPHANS = """
+    SELECT x.number, min(x.name) FROM (
+        SELECT DISTINCT block_number AS number, 'transactions' AS name FROM transactions
+        WHERE chain_id = %(chain)s AND block_number BETWEEN %(first)s AND %(last)s
+        UNION SELECT DISTINCT block_number, 'logs' FROM logs
+        WHERE chain_id = %(chain)s AND block_number BETWEEN %(first)s AND %(last)s
+        UNION SELECT DISTINCT block_number, 'token_transfers' FROM token_transfers
+        WHERE chain_id = %(chain)s AND block_number BETWEEN %(first)s AND %(last)s
+        UNION SELECT DISTINCT block_number, 'decoded_events' FROM decoded_events
+        WHERE chain_id = %(chain)s AND block_number BETWEEN %(first)s AND %(last)s
+        UNION SELECT DISTINCT block_number, 'transaction_processing' FROM transaction_processing
+        WHERE chain_id = %(chain)s AND block_number BETWEEN %(first)s AND %(last)s
+    ) AS x
+    WHERE NOT EXISTS (SELECT FROM blocks b WHERE b.chain_id = %(chain)s AND b.number = x.number)
+    GROUP BY 1 ORDER BY 1
+"""

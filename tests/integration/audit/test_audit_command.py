@@ -1,0 +1,213 @@
+"""`indexer audit` finds each row and block that is deleted or altered in a stored chain, and says what is only open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from devchain.build import open_chain
+from devchain.client import Devchain
+from devchain.params import ChainParams
+from indexer.jobs.ranges import Ranges
+from indexer.settings import Settings
+from indexer.storage import engine, jobs
+from tests.support.command_line import Command, Ran
+from tests.support.deployment import own_database
+from tests.support.storing import decoded, store
+
+pytestmark = pytest.mark.integration
+
+HEAD = 40
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devchain]:
+    cache = tmp_path_factory.mktemp("chains")
+    with Devchain.simulated(profile="mixed", blocks=HEAD, cache=cache) as devchain:
+        yield devchain
+
+
+@pytest.fixture(scope="module")
+def template(
+    node: Devchain, postgres: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The name of a database in which a job that is done has stored the chain."""
+    chain = open_chain(ChainParams(profile="mixed", blocks=HEAD), tmp_path_factory.mktemp("own"), jobs=1)
+    with own_database(postgres, migrated_template) as settings:
+        with engine.connect(settings, "test", autocommit=True) as connection:
+            job = jobs.create_job(connection, jobs.NewJob(settings.chain_id, Ranges.of([(0, HEAD + 1)])))
+            connection.execute(
+                "INSERT INTO job_coverage (job_id, stripe, chain_id, wanted, stored, dead, published_at)"
+                " VALUES (%s, 0, %s, %s::bigint::bit(64), 0::bigint::bit(64), 0::bigint::bit(64), now())",
+                (job, settings.chain_id, (1 << (HEAD + 1)) - 1),
+            )
+        store(settings, [decoded(chain, number) for number in range(HEAD + 1)])
+        chain.close()
+        with engine.connect(settings, "test", autocommit=True) as connection:
+            connection.execute("UPDATE processing_jobs SET state = 'done'")
+        yield urlsplit(settings.database_url).path.lstrip("/")
+
+
+@pytest.fixture
+def stored(postgres: str, node: Devchain, template: str) -> Iterator[Settings]:
+    with own_database(postgres, template) as settings:
+        yield replace(settings, rpc_urls=(node.url,))
+
+
+def change(settings: Settings, statement: str, rows: int = 1) -> None:
+    with engine.connect(settings, "test", autocommit=True) as connection:
+        assert connection.execute(statement.encode()).rowcount == rows, statement
+
+
+def found(ran: Ran) -> dict[str, list[list[int]]]:
+    """Kind → ranges."""
+    assert ran.code == 1, ran.out + ran.err
+    return {each["kind"]: each["ranges"] for each in ran.json()["findings"]}
+
+
+def test_a_sound_store_has_nothing_wrong(stored: Settings, command: Command) -> None:
+    ran = command(stored, "audit", "--json", "--sample", HEAD + 1)
+
+    report: dict[str, Any] = ran.json()
+    assert (ran.code, report["findings"], report["open"]) == (0, [], [])
+    looked = report["looked_at"]
+    assert looked["expected"] == looked["stored"] == looked["asked the node"] == HEAD + 1
+    assert looked["balances"] > 100
+    assert "transactions.receipt_extra" in report["not_proven"]["columns"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        ("UPDATE blocks SET gas_limit = gas_limit + 1", "rows"),
+        ("UPDATE blocks SET hash = sha256(hash)", "rows"),
+        ("UPDATE blocks SET transaction_count = transaction_count + 1", "rows"),
+        ("UPDATE blocks SET logs_bloom = sha512(logs_bloom)", "rows"),
+        ("UPDATE blocks SET undecoded_logs = 7", "derived rows"),
+        ("UPDATE transactions SET value = value + 1", "rows"),
+        ("UPDATE transactions SET from_address = substr(hash, 1, 20)", "rows"),
+        ("UPDATE transactions SET receipt_status = 1 - receipt_status", "rows"),
+        ("UPDATE transactions SET transaction_index = 999", "rows"),
+        ("UPDATE logs SET data = data || '\\x00'", "rows"),
+        ("UPDATE logs SET address = substr(sha256(address), 1, 20)", "rows"),
+        ("DELETE FROM transactions", "rows"),
+        ("DELETE FROM logs", "rows"),
+        ("UPDATE token_transfers SET amount = amount + 1", "derived rows"),
+        ("DELETE FROM token_transfers", "derived rows"),
+    ],
+)
+def test_every_altered_row_is_found_without_a_node(
+    stored: Settings, command: Command, statement: str, kind: str
+) -> None:
+    table = statement.split()[1] if statement.startswith("UPDATE") else statement.split()[2]
+    with engine.connect(stored, "test", autocommit=True) as connection:
+        row = connection.execute("SELECT max(block_number) FROM token_transfers WHERE log_index = 0").fetchone()
+        assert row is not None
+    number = row[0]
+    key = {"blocks": f"number = {number}", "transactions": f"block_number = {number} AND transaction_index = 0"}.get(
+        table, f"block_number = {number} AND log_index = 0"
+    )
+    change(stored, f"{statement} WHERE {key}")
+
+    ran = command(replace(stored, rpc_urls=()), "audit", "--json", "--sample", 0, "--no-balances")
+
+    assert found(ran)[kind] == [[number, number]]
+
+
+def test_missing_blocks_and_rows_without_their_block_are_found(stored: Settings, command: Command) -> None:
+    change(stored, "DELETE FROM blocks WHERE number IN (7, 20, 21)", 3)
+
+    kinds = found(command(stored, "audit", "--json", "--sample", 0))
+
+    assert kinds["missing"] == [[7, 7], [20, 21]]
+    assert {low for low, _ in kinds["rows without block"]} <= {7, 20}
+
+
+@pytest.mark.parametrize("column", ["size = size + 1", "total_difficulty = coalesce(total_difficulty, 0) + 1"])
+def test_what_no_proof_covers_is_found_by_the_node(stored: Settings, command: Command, column: str) -> None:
+    change(stored, f"UPDATE blocks SET {column} WHERE number = 12")
+
+    assert command(stored, "audit", "--json", "--sample", 0).code == 0
+    assert found(command(stored, "audit", "--json", "--sample", HEAD + 1)) == {"node": [[12, 12]]}
+
+
+def test_a_second_node_that_differs_is_named(stored: Settings, command: Command) -> None:
+    with Devchain.simulated(profile="mixed", blocks=HEAD, seed=5) as other:
+        ran = command(stored, "audit", "--json", "--sample", 5, "--second-node", other.url)
+
+    assert list(found(ran)) == ["second node"]
+    assert not ran.json()["findings"][0]["repair"]
+
+
+def test_an_altered_balance_is_found(stored: Settings, command: Command) -> None:
+    change(
+        stored,
+        "UPDATE balances SET balance = balance + 1 WHERE (token_address, token_id, holder) ="
+        " (SELECT token_address, token_id, holder FROM balances LIMIT 1)",
+    )
+
+    assert list(found(command(stored, "audit", "--json", "--sample", 0))) == ["balances"]
+
+
+def test_a_dead_letter_explains_its_block_and_a_lost_one_does_not(stored: Settings, command: Command) -> None:
+    change(stored, "DELETE FROM blocks WHERE number IN (30, 31)", 2)
+    for table in ("transactions", "logs", "token_transfers", "decoded_events", "transaction_processing"):
+        with engine.connect(stored, "test", autocommit=True) as connection:
+            connection.execute(f"DELETE FROM {table} WHERE block_number IN (30, 31)".encode())
+    change(
+        stored,
+        "UPDATE job_coverage SET stored = stored & ~x.m, dead = x.m FROM (SELECT (3::bigint << 30)::bit(64) m) x",
+    )
+    change(
+        stored,
+        "INSERT INTO dead_letters (chain_id, origin_topic, origin_topic_id, origin_partition, origin_offset,"
+        " replay_count, block_number, service, stage, code, error_class, message, fingerprint, attempts,"
+        " record_headers) VALUES (43114, 't', 'i', 0, 0, 0, 30, 's', 's', 'c', 'e', 'm', 'f', 1, '[]')",
+    )
+
+    ran = command(stored, "audit", "--json", "--sample", 0, "--no-balances")
+
+    assert found(ran) == {"dead without letter": [[31, 31]]}
+    (open_,) = ran.json()["open"]
+    assert (open_["why"], open_["ranges"]) == ("its dead letter waits", [[30, 30]])
+
+
+def test_what_a_live_job_has_not_stored_yet_is_open_and_not_wrong(stored: Settings, command: Command) -> None:
+    change(stored, "UPDATE processing_jobs SET state = 'paused', blocks = '{[0,100)}'")
+
+    ran = command(stored, "audit", "--json", "--sample", 0)
+
+    assert ran.code == 0
+    assert [(each["why"], each["ranges"]) for each in ran.json()["open"]] == [
+        ("paused, not published yet", [[HEAD + 1, 99]])
+    ]
+
+
+def test_a_named_range_is_expected_even_if_no_job_asks(stored: Settings, command: Command) -> None:
+    ran = command(stored, "audit", "--json", "--sample", 0, "--from", 30, "--to", 50)
+
+    assert found(ran) == {"not asked for": [[41, 50]]}
+
+
+def test_an_audit_that_is_a_job_leaves_its_report(stored: Settings, command: Command) -> None:
+    change(stored, "DELETE FROM blocks WHERE number = 7")
+
+    assert command(stored, "audit", "--job", "--sample", 0).code == 1
+
+    assert "audit 1  findings" in command(stored, "batch", "status").out
+    dry = command(stored, "repair", "--audit", 1, "--dry-run", "--json").json()
+    assert (dry["job"], dry["ranges"]) == (None, [[7, 7]])
+
+
+def test_the_report_for_people_says_what_to_do(stored: Settings, command: Command) -> None:
+    change(stored, "UPDATE blocks SET gas_limit = gas_limit + 1 WHERE number = 30")
+
+    ran = command(stored, "audit", "--sample", 0)
+
+    assert "WRONG rows: 1 " in ran.out
+    assert "HEADER_HASH_MISMATCH" in ran.out
+    assert "`indexer repair" in ran.out
