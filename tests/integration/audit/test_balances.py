@@ -10,13 +10,21 @@ from indexer.settings import Settings
 from indexer.storage import balances, engine
 from indexer.storage.balances import Key
 from indexer.storage.engine import Connection
+from services.persister.connections import PartitionKeeper
 from tests.support.deployment import CHAIN_ID
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 
 TOKEN, NOBODY, ANNA, BERT = (bytes([n]) * 20 for n in (9, 0, 1, 2))
+HEIGHTS = {1, 2}
 KEYS: list[Key] = [(TOKEN, 0, ANNA), (TOKEN, 0, BERT)]
+
+
+@pytest.fixture(autouse=True)
+def leaves(migrated: Settings) -> None:
+    """The tables' partitions for the heights of these tests."""
+    PartitionKeeper(migrated)(HEIGHTS)
 
 
 def test_a_transfer_that_is_committed_while_we_wait_is_in_the_sum(migrated: Settings) -> None:
