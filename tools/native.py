@@ -69,9 +69,10 @@ def lock(environ: Mapping[str, str]) -> None:
 
 def pin(environ: Mapping[str, str]) -> None:
     """Make a Cargo.lock that says what `crates.lock` says. Raises NativeError."""
-    if not (NATIVE / "Cargo.lock").exists():
-        _cargo(environ, "generate-lockfile")
     pinned = read_pins(PINS.read_text())
+    if (NATIVE / "Cargo.lock").exists() and resolved() == pinned:
+        return
+    _cargo(environ, "generate-lockfile")
     for name, (version, _) in resolved().items():
         if name in pinned and pinned[name][0] != version:
             _cargo(environ, "update", "--package", name, "--precise", pinned[name][0])

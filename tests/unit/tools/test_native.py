@@ -55,9 +55,10 @@ def test_crates_that_are_not_those_of_the_lock_are_refused(tmp_path: Path, monke
         f'[[package]]\nname = "{name}"\nversion = "{version}"\nchecksum = "{sha[::-1]}"\n'
     )
     monkeypatch.setattr(native, "NATIVE", tmp_path / "native")
+    resolves_the_same_again = a_cargo(tmp_path / "bin", "exit 0")
 
     with pytest.raises(native.NativeError, match=r"not those of native/crates\.lock"):
-        native.pin({})
+        native.pin({"PATH": str(resolves_the_same_again)})
     assert not (tmp_path / "native" / "Cargo.lock").exists()
 
 
