@@ -265,8 +265,9 @@ def covered_fields(item: Json) -> Iterator[tuple[Json, str]]:
     for transaction, receipt in zip(item["block"]["transactions"], item["receipts"], strict=True):
         if item["chain_id"] == 137 and int(transaction["gas"], 16) == 0:
             continue  # the state-sync transaction: in no root
-        deposit = transaction.get("type") == "0x7e"  # whose nonce no hash covers
-        yield from (field for field in of(transaction, "transaction") if not (deposit and field[1] == "nonce"))
+        # a deposit is hashed without a nonce, and without a signature, which it does not have
+        open_to_change = ("nonce", "v", "r", "s") if transaction.get("type") == "0x7e" else ()
+        yield from (field for field in of(transaction, "transaction") if field[1] not in open_to_change)
         if int(transaction.get("r") or "0x0", 16) == 0:
             continue
         yield from of(receipt, "receipt")
