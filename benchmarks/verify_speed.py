@@ -1,7 +1,7 @@
 """How long parsing and proving a block take: `python -m benchmarks.verify_speed [--profile]`.
 
-Last, the ways from the bodies of a node's answers to encoded records, nothing decoded: Python's, and that of the
-compiled code, with answers that were read before and with unread ones.
+Last, the ways from the bodies of a node's answers to encoded records, with token transfers and no models: Python's,
+and that of the compiled code, with answers that were read before and with unread ones.
 
 The block is made here: 40 transactions (half of them EIP-1559) with 65 logs, mostly ERC-20 transfers between
 accounts of a pool, every block with other accounts, amounts and nonces, as a node would answer it.
@@ -22,11 +22,13 @@ from typing import Any
 import orjson
 
 from indexer import native
+from indexer.abi.standards import token_transfers
+from indexer.abi.wrapped import wrapped_native
 from indexer.chain.bloom import to_bytes
 from indexer.chain.header import header_hash
 from indexer.chain.keccak import keccak256
 from indexer.chain.parse import parse_block
-from indexer.chain.prove import Unread, genuine_header, prove
+from indexer.chain.prove import Unread, Wanted, genuine_header, prove
 from indexer.chain.receipts import encode_receipts
 from indexer.chain.rules import rules_for
 from indexer.chain.senders import recover_sender
@@ -39,6 +41,7 @@ from indexer.rpc.answers import read_body
 from indexer.rpc.raw import as_json, outlined, raw_answers, transactions_of
 
 CHAIN = rules_for(43114)
+COINS = wrapped_native(43114)
 BLOCKS, TRANSACTIONS, LOGS = 300, 40, 65
 BATCH = 10
 TRANSFER = keccak256(b"Transfer(address,address,uint256)")
@@ -184,14 +187,15 @@ def measure(raw: list[bytes], rounds: int = 5) -> dict[str, float]:
 def record_in_python(item: Any) -> bytes:
     header, transactions, logs = parse_block(item[0], item[1], CHAIN)
     proofs = verify(header, transactions, logs, CHAIN, sender_sample_every=NO_SENDER)
-    return encode_block(DecodedBlock(CHAIN.chain_id, header, transactions, logs, proofs=proofs))
+    transfers = token_transfers(logs, COINS)
+    return encode_block(DecodedBlock(CHAIN.chain_id, header, transactions, logs, transfers, proofs=proofs))
 
 
 def record_by_compiled_code(module: ModuleType, block: Any, receipts: Any) -> bytes:
     own = outlined(block)
     header = genuine_header(own, CHAIN)
     answers = Unread(own, transactions_of(block), as_json(block), as_json(receipts))
-    proven = header and prove(module, header, answers, CHAIN, NO_SENDER)
+    proven = header and prove(module, header, answers, CHAIN, Wanted(COINS), NO_SENDER)
     if not proven:
         raise ValueError("a usual block was left to Python")
     record = DecodedBlock(CHAIN.chain_id, proven.header, proven.transactions, proven.logs, proofs=proven.proofs)

@@ -8,7 +8,7 @@ from types import ModuleType
 from indexer.errors import UserError
 
 NAME = "indexer_native"
-_NEEDED = ("split", "prove", "pack_block", "Deltas")
+_NEEDED = ("split", "prove_block", "pack_block", "Deltas")
 
 
 def load(setting: str) -> ModuleType | None:

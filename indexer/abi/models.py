@@ -58,12 +58,14 @@ class ModelSet:
     models: tuple[Model, ...] = ()
     version: int = field(init=False)
     wrapped_native: frozenset[bytes] = field(init=False)
+    topics: frozenset[bytes] = field(init=False, repr=False)  # topic0 of every log that `decode` looks at
     _by_topic: dict[bytes, list[_Match]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "version", 1 + sum(model.version for model in self.models))
         object.__setattr__(self, "wrapped_native", frozenset().union(*(m.wrapped_native for m in self.models)))
         object.__setattr__(self, "_by_topic", _by_topic(self.models))
+        object.__setattr__(self, "topics", frozenset(self._by_topic))
 
     def decode(self, logs: Logs, block_number: int) -> tuple[DecodedEvents, list[int]]:
         """The rows of all events that a model asks for, in log order, and the log indexes of those that did not fit.

@@ -1,4 +1,4 @@
-"""Usual blocks, read and proven at once by compiled code (native/src/prove.rs), with their columns packed.
+"""Usual blocks, read and proven at once by compiled code (native/src/prove.rs), with columns and transfers packed.
 
 Here is no verdict but "proven": whatever is unusual or wrong gives None, and is then for `parse_block` and `verify`
 to read, and to refuse by its name. Which proofs a header allows, its hash and its withdrawals stay decided here.
@@ -30,7 +30,8 @@ _ROOT_IS_PARTIAL = (Family.HYPERLIQUID, Family.FOREIGN)  # rows outside of the r
 class Proven:
     """A block that holds what its header says.
 
-    `packed`: `transactions` and `logs` as their schema encodes them; `transactions` is empty then.
+    `packed`: `transactions`, `logs` and `token_transfers` as their schema encodes them; `transactions` is empty then,
+    and of `logs` only those are there that were wanted.
     """
 
     header: Header
@@ -38,6 +39,13 @@ class Proven:
     logs: Logs
     proofs: Proof
     packed: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Wanted(NamedTuple):
+    """What of a block's logs concerns us."""
+
+    wrapped: frozenset[bytes]  # contracts whose Deposit and Withdrawal are token transfers
+    topics: frozenset[bytes] = frozenset()  # topic0 of the logs that are decoded by others
 
 
 class Task(NamedTuple):
@@ -57,6 +65,8 @@ class Task(NamedTuple):
     prices: bool
     state_sync: bool
     sample: int | None
+    wrapped: frozenset[bytes]
+    topics: frozenset[bytes]
     transaction_extra: Callable[[bytes], str | None]
     receipt_extra: Callable[[bytes], str | None]
 
@@ -85,14 +95,19 @@ class Unread:
 
 
 def prove(
-    native: ModuleType, header: Header, answers: Unread, chain: ChainRules, sample_every: int = SENDER_SAMPLE_EVERY
+    native: ModuleType,
+    header: Header,
+    answers: Unread,
+    chain: ChainRules,
+    wanted: Wanted,
+    sample_every: int = SENDER_SAMPLE_EVERY,
 ) -> Proven | None:
     """Return what `parse_block` and `verify` (mode "full") would, of a genuine header's block; None: ask them."""
     proofs = chain.applicable(header)
     if chain.family in _ROOT_IS_PARTIAL or Proof.HEADER_HASH not in proofs:
         return None
-    task = _task(header, answers.own, proofs, chain, draw(header, answers.count, sample_every))
-    found = native.prove(answers.block, answers.receipts, task)
+    task = _task(header, answers.own, proofs, chain, draw(header, answers.count, sample_every), wanted)
+    found = native.prove_block(answers.block, answers.receipts, task)
     if found is None:
         return None
     if not found["prices_are_told"]:
@@ -102,11 +117,13 @@ def prove(
         if recover(digest, signature) != sender:
             return None
         proofs |= Proof.SENDERS_SAMPLE
-    packed = {"transactions": found["transactions"], "logs": found["logs"]}
+    packed = {name: found[name] for name in ("transactions", "logs", "token_transfers")}
     return Proven(header, Transactions(), Logs(*found["log_columns"]), proofs, packed)
 
 
-def _task(header: Header, own: Mapping[str, Any], proofs: Proof, chain: ChainRules, sample: int | None) -> Task:
+def _task(
+    header: Header, own: Mapping[str, Any], proofs: Proof, chain: ChainRules, sample: int | None, wanted: Wanted
+) -> Task:
     return Task(
         chain_id=chain.chain_id,
         chain_id_text=hex(chain.chain_id),
@@ -122,6 +139,8 @@ def _task(header: Header, own: Mapping[str, Any], proofs: Proof, chain: ChainRul
         prices=Proof.EFFECTIVE_GAS_PRICE in proofs,
         state_sync=chain.family is Family.POLYGON,
         sample=sample,
+        wrapped=wanted.wrapped,
+        topics=wanted.topics,
         transaction_extra=_transaction_extra(chain),
         receipt_extra=_receipt_extra,
     )

@@ -10,13 +10,14 @@ mod keccak;
 mod receipts;
 mod rlp;
 mod transactions;
+mod transfers;
 mod trie;
 
 use std::collections::HashSet;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyFrozenSet, PyList};
 
 use crate::json::Reader;
 use columns::Record;
@@ -48,6 +49,10 @@ struct Task<'py> {
     state_sync: bool,
     /// The transaction from which on one is sought whose sender is recovered.
     sample: Option<usize>,
+    /// Contracts whose Deposit and Withdrawal are token transfers.
+    wrapped: Bound<'py, PyFrozenSet>,
+    /// First topics of the logs whose columns are wanted.
+    topics: Bound<'py, PyFrozenSet>,
     transaction_extra: Bound<'py, PyAny>,
     receipt_extra: Bound<'py, PyAny>,
 }
@@ -55,10 +60,11 @@ struct Task<'py> {
 /// A dict in Python.
 #[derive(IntoPyObject)]
 struct Proven<'py> {
-    /// `transactions` and `logs` of the schema, encoded.
+    /// `transactions`, `logs` and `token_transfers` of the schema, encoded.
     transactions: Bound<'py, PyBytes>,
     logs: Bound<'py, PyBytes>,
-    /// The columns of `Logs` in its order.
+    token_transfers: Bound<'py, PyBytes>,
+    /// The columns of `Logs` in its order, of the logs that are wanted.
     log_columns: Vec<Bound<'py, PyList>>,
     prices_are_told: bool,
     sample: Option<Sample<'py>>,
@@ -68,12 +74,12 @@ struct Proven<'py> {
 type Sample<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>, Bound<'py, PyBytes>);
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_function(wrap_pyfunction!(prove, module)?)
+    module.add_function(wrap_pyfunction!(prove_block, module)?)
 }
 
 /// Return the columns of a usual block that is what its header says; None for any other, and for what is no block.
 #[pyfunction]
-fn prove<'py>(block: &[u8], receipts: &[u8], task: &Bound<'py, PyAny>) -> Option<Proven<'py>> {
+fn prove_block<'py>(block: &[u8], receipts: &[u8], task: &Bound<'py, PyAny>) -> Option<Proven<'py>> {
     catch_unwind(AssertUnwindSafe(|| prove_usual(block, receipts, task))).ok().flatten()
 }
 
@@ -110,14 +116,20 @@ fn read_block<'a>(block: &'a [u8], place: &Place, chain: &Chain) -> Option<Vec<T
     found
 }
 
-fn answer<'py>(py: Python<'py>, task: &Task, transactions: &[Transaction], receipts: &Receipts) -> Option<Proven<'py>> {
+fn answer<'py>(
+    py: Python<'py>,
+    task: &Task<'py>,
+    transactions: &[Transaction],
+    receipts: &Receipts,
+) -> Option<Proven<'py>> {
     let mut record = Record::new(transactions.len());
     transactions::pack(&mut record, transactions);
     receipts.pack(&mut record);
     Some(Proven {
         transactions: PyBytes::new(py, &record.into_bytes()),
         logs: PyBytes::new(py, &receipts.pack_logs().into_bytes()),
-        log_columns: receipts.log_columns(py).ok()?,
+        token_transfers: PyBytes::new(py, &transfers::pack(&receipts.logs, &task.wrapped).ok()?.into_bytes()),
+        log_columns: receipts.log_columns(&task.topics).ok()?,
         prices_are_told: receipts.rows.iter().all(|row| row.price.is_some()),
         sample: match task.sample {
             Some(start) => sample(py, transactions, start)?,

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from types import ModuleType
 
 from indexer import codec
-from indexer.abi.decode import Decoded, decode_logs
+from indexer.abi.decode import Decoded, all_wrapped, decode_logs
 from indexer.abi.models import ModelSet
 from indexer.chain.parse import parse_block
-from indexer.chain.prove import Proven, Unread, genuine_header, prove
+from indexer.chain.prove import Proven, Unread, Wanted, genuine_header, prove
 from indexer.chain.rules import ChainRules
 from indexer.chain.verify import Mode, verify
 from indexer.deadletter import dead_letter_headers
@@ -100,7 +100,7 @@ class Decoder:
                 lap(stage)
                 block = Proven(header, transactions, logs, proofs)
             stage = "decode"
-            decoded = decode_logs(block.logs, item.number, self.models, self.wrapped)
+            decoded = decode_logs(block.logs, item.number, self.models, self.wrapped, block.packed)
             lap(stage)
             stage = "encode"
             output = self._decoded(task, self._encoded(item, block, decoded))
@@ -119,7 +119,8 @@ class Decoder:
         if header is None or header.number != item.number:
             return None
         answers = Unread(own, transactions_of(fetched.block), as_json(fetched.block), as_json(fetched.receipts))
-        block = prove(self.native, header, answers, self.chain)
+        wanted = Wanted(all_wrapped(self.models, self.wrapped), self.models.topics)
+        block = prove(self.native, header, answers, self.chain, wanted)
         lap("verify")
         return block
 

@@ -41,6 +41,16 @@ def test_python_does_it_all_where_what_is_built_is_older(monkeypatch: pytest.Mon
         native.load("required")
 
 
+@pytest.mark.parametrize("missing", ["split", "prove_block", "pack_block", "Deltas"])
+def test_one_missing_name_is_enough_to_be_older(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    older = ModuleType(native.NAME)
+    for name in {"split", "prove_block", "pack_block", "Deltas"} - {missing}:
+        setattr(older, name, None)
+    monkeypatch.setitem(sys.modules, native.NAME, older)
+
+    assert native.load("auto") is None
+
+
 @pytest.mark.usefixtures("not_built")
 def test_where_it_is_required_and_not_built_the_user_is_told_what_to_do() -> None:
     with pytest.raises(UserError, match="build native/, or set NATIVE=auto") as refused:

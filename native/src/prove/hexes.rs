@@ -48,6 +48,15 @@ impl From<u64> for Word {
     }
 }
 
+impl From<[u8; 32]> for Word {
+    fn from(bytes: [u8; 32]) -> Word {
+        let (mut high, mut low) = ([0; 16], [0; 16]);
+        high.copy_from_slice(&bytes[..16]);
+        low.copy_from_slice(&bytes[16..]);
+        Word { high: u128::from_be_bytes(high), low: u128::from_be_bytes(low) }
+    }
+}
+
 impl From<u128> for Word {
     fn from(low: u128) -> Word {
         Word { high: 0, low }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyFrozenSet, PyList};
 
 use super::bloom::{self, Bloom};
 use super::columns::{self, Record};
@@ -58,9 +58,9 @@ pub struct Receipt {
 
 pub struct Log {
     owner: usize,
-    address: [u8; 20],
-    topics: [Option<[u8; 32]>; MOST_TOPICS],
-    data: Vec<u8>,
+    pub address: [u8; 20],
+    pub topics: [Option<[u8; 32]>; MOST_TOPICS],
+    pub data: Vec<u8>,
 }
 
 pub struct Receipts {
@@ -193,20 +193,35 @@ impl Receipts {
         record
     }
 
-    /// The columns of `Logs`, in its order, for whoever decodes them.
-    pub fn log_columns<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyList>>> {
-        let logs = &self.logs;
+    /// The columns of `Logs`, in its order, of those logs whose first topic is one of `topics`.
+    pub fn log_columns<'py>(&self, topics: &Bound<'py, PyFrozenSet>) -> PyResult<Vec<Bound<'py, PyList>>> {
+        let (py, logs) = (topics.py(), self.logs_of(topics)?);
         let mut columns = vec![
-            PyList::new(py, 0..logs.len())?,
-            PyList::new(py, logs.iter().map(|log| log.owner))?,
-            PyList::new(py, logs.iter().map(|log| PyBytes::new(py, &log.address)))?,
+            PyList::new(py, logs.iter().map(|(index, _)| index))?,
+            PyList::new(py, logs.iter().map(|(_, log)| log.owner))?,
+            PyList::new(py, logs.iter().map(|(_, log)| PyBytes::new(py, &log.address)))?,
         ];
         for position in 0..MOST_TOPICS {
-            let topics = logs.iter().map(|log| log.topics[position].map(|topic| PyBytes::new(py, &topic)));
-            columns.push(PyList::new(py, topics)?);
+            let values = logs.iter().map(|(_, log)| log.topics[position].map(|topic| PyBytes::new(py, &topic)));
+            columns.push(PyList::new(py, values)?);
         }
-        columns.push(PyList::new(py, logs.iter().map(|log| PyBytes::new(py, &log.data)))?);
+        columns.push(PyList::new(py, logs.iter().map(|(_, log)| PyBytes::new(py, &log.data)))?);
         Ok(columns)
+    }
+
+    fn logs_of(&self, topics: &Bound<PyFrozenSet>) -> PyResult<Vec<(usize, &Log)>> {
+        let mut found = Vec::new();
+        if topics.is_empty() {
+            return Ok(found);
+        }
+        for (index, log) in self.logs.iter().enumerate() {
+            if let Some(topic) = &log.topics[0] {
+                if topics.contains(PyBytes::new(topics.py(), topic))? {
+                    found.push((index, log));
+                }
+            }
+        }
+        Ok(found)
     }
 }
 

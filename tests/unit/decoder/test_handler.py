@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 
 from indexer import codec
+from indexer.abi import decode
+from indexer.abi.compile import compile_event
+from indexer.abi.models import Model, ModelSet, wrapped_native
+from indexer.abi.signatures import parse_signature
 from indexer.chain.verify import Mode
 from indexer.deadletter import read_letter
 from indexer.errors import IndexerError, NotYetError, PoisonError, TransientError
 from indexer.inflight import Record
 from indexer.outputs import Output
-from indexer.records import DecodedBlock, Proof, Reason
+from indexer.records import DecodedBlock, Logs, Proof, Reason
 from indexer.topics import partition_of
 from services.decoder import handler
 from services.decoder.attempts import due_ms
@@ -21,6 +25,10 @@ from services.decoder.handler import Decoder, Refusal, Task
 from tests.unit.decoder.conftest import CHAIN, Fetch, record_of
 
 NOW = 1_800_000_000_000
+ERC20, ERC721 = (
+    compile_event(parse_signature(f"event Transfer(address indexed from, address indexed to, uint256 {last})"))
+    for last in ("value", "indexed tokenId")
+)
 
 
 def no_lap(stage: str) -> None:
@@ -84,6 +92,52 @@ def test_usual_blocks_are_left_to_compiled_code(
     outputs = [decoded(decoder, decoder.read(record_of(number)), fetched(number)) for number in answers]
 
     assert all(isinstance(output, Output) for output in outputs)
+
+
+def test_without_models_no_log_is_made_an_object_of_python(
+    decoder: Decoder, fetched: Fetch, answers: dict[int, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if decoder.native is None:
+        pytest.skip("Python alone")
+    monkeypatch.setattr(decode, "token_transfers", None)
+    seen: list[Logs] = []
+    monkeypatch.setattr(
+        handler, "decode_logs", lambda logs, *rest: (seen.append(logs), decode.decode_logs(logs, *rest))[1]
+    )
+
+    outputs = [decoded(decoder, decoder.read(record_of(number)), fetched(number)) for number in answers]
+
+    assert sum(len(content(output).token_transfers.log_index) for output in outputs) > 100
+    assert seen == [Logs()] * len(answers)
+
+
+def test_compiled_code_leaves_to_models_what_is_theirs(
+    decoder: Decoder, fetched: Fetch, answers: dict[int, Any]
+) -> None:
+    """With an event that fits, one that does not, and a coin that only a model names."""
+    tokens = (Model("erc20", 1, (ERC20,), None), Model("erc721", 1, (ERC721,), None))
+    coin = Model("coin", 1, (), {}, wrapped_native=wrapped_native(CHAIN))
+    with_models = replace(decoder, models=ModelSet((*tokens, coin)))
+    in_python = replace(with_models, native=None)
+    tasks = [decoder.read(record_of(number)) for number in answers]
+
+    outputs = [decoded(with_models, task, fetched(task.item.number)) for task in tasks]
+
+    assert outputs == [decoded(in_python, task, fetched(task.item.number)) for task in tasks]
+    blocks = list(map(content, outputs))
+    assert all(any(columns) for columns in zip(*map(_sizes, blocks), strict=True))
+
+
+def _sizes(block: DecodedBlock) -> tuple[int, int, int]:
+    deposits = block.token_transfers.kind.count("deposit")
+    return len(block.decoded_events.log_index), len(block.undecoded_logs), deposits
+
+
+def content(output: Output | Refusal) -> DecodedBlock:
+    assert isinstance(output, Output)
+    block = codec.decode_record(output.value or b"")
+    assert isinstance(block, DecodedBlock)
+    return block
 
 
 @pytest.mark.parametrize("mode", ["senders", "consistency"])
