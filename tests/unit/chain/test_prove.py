@@ -420,7 +420,7 @@ def proven_as_written(native: ModuleType, block: bytes, receipts: bytes) -> Prov
     own = orjson.loads(usual_written()[0])
     header = genuine_header(own, ETHEREUM)
     assert header is not None
-    return prove(native, header, Unread(own, 2, block, receipts), ETHEREUM, sample_every=1)
+    return prove(native, header, Unread(own, 2, block, receipts), ETHEREUM, wanted(ETHEREUM), sample_every=1)
 
 
 def usual_written() -> tuple[bytes, bytes]:
