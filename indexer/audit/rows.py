@@ -84,8 +84,12 @@ def wrongly_derived(block: StoredBlock, decoding: Decoding) -> list[str]:
 
     Of a block that other models decoded, only transfers are compared that no model decides about.
     """
-    decoded = decoding.decode(block)
     ours = block.model_version == decoding.models.version
+    return differing(block, decoding.decode(block), ours)
+
+
+def differing(block: StoredBlock, decoded: Decoded, ours: bool) -> list[str]:
+    """Return which derived rows are not the decoded ones; `ours`: with the same models, so that all are compared."""
     wrong = []
     if _plain(block.transfers, ours) != _plain(transfers_of(decoded.token_transfers), ours):
         wrong.append("token_transfers")

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("indexer.cli.verify:verify", "Prove what is stored: gaps, links, counts, roots, balances."),
     "audit": ("indexer.cli.audit:audit", "Compare database, Kafka and chain: what is missing, what is wrong."),
     "repair": ("indexer.cli.repair:repair", "Fetch and store again what an audit found; balances too."),
+    "redecode": ("indexer.cli.redecode:redecode", "Decode stored logs again, with the models as they are now."),
     "config": ("indexer.cli.config:config", "The settings in force, and where each comes from."),
     "db": ("indexer.cli.db:db", "The database's tables: make them, check them."),
     "stack": ("indexer.cli.stack:stack", "A local Kafka and PostgreSQL, without Docker."),
