@@ -141,7 +141,7 @@ NOT_APPLIED = """
 """
 
 # A row of another hash, unless a rollback that is under way takes it; or a rollback that a restored database forgot
-# and a persister entered: what we give out is older.
+# and a persister entered: what we give out is older, or, where a fork came in between, what a header says is.
 MISMATCH = """
     SELECT min(number) FROM (
         SELECT min(b.number) AS number
@@ -152,6 +152,9 @@ MISMATCH = """
         UNION ALL
         SELECT min(r.from_number) FROM rollbacks r JOIN chain_state s ON s.chain_id = r.chain_id
         WHERE r.chain_id = %(chain_id)s AND r.generation > s.generation
+        UNION ALL
+        SELECT min(h.number) FROM headers h JOIN rollbacks r ON r.chain_id = h.chain_id
+        WHERE h.chain_id = %(chain_id)s AND r.from_number <= h.number AND r.generation > h.generation
     ) AS found
 """
 

@@ -218,6 +218,19 @@ def test_rule_8_a_rollback_that_a_restored_database_forgot_is_a_mismatch(
     assert rollback.generation > 77
 
 
+def test_rule_8_a_forgotten_rollback_is_a_mismatch_although_a_fork_above_it_came_first(
+    begun: PostgresRecords, database: Connection
+) -> None:
+    database.execute("INSERT INTO rollbacks VALUES (%s, 107, 77)", (CHAIN,))
+    begun.record(state(begun), Raise(109, refs(109, 109, branch=1)), 105)  # the chain's generation is the highest again
+
+    mismatch = begun.settle(state(begun), None).mismatch
+
+    assert mismatch == Raise(107, (*refs(107, 108), ref(109, 1)))
+    begun.record(state(begun), mismatch, 105)
+    assert begun.settle(state(begun), None).mismatch is None
+
+
 def test_what_is_final_grows_with_the_node_and_never_beyond_the_tip(
     begun: PostgresRecords, database: Connection
 ) -> None:
