@@ -20,6 +20,7 @@ from indexer.inflight import Record, TopicPartition
 from indexer.pipeline import Handled
 from indexer.records import DecodedBlock, Reason, Rollback
 from indexer.storage.engine import Connection
+from services.persister import sql
 from services.persister.coverage import EVERY_JOB, bits_of
 from services.persister.store import Partitions
 
@@ -138,6 +139,10 @@ class LetterWriter:
         if dead.letter.replay_count:
             connection.execute(_SUPERSEDE, row)
         if not ours or subject.number is None:
+            return
+        if row["state"] == "resolved":  # a job that came after the block was stored does not know of it yet
+            bits = bits_of([(subject.number, EVERY_JOB)])
+            connection.execute(sql.COVER, row | {"stripes": bits.stripes, "jobs": bits.jobs, "masks": bits.masks})
             return
         job = subject.job_id if subject.readable else EVERY_JOB
         if job is not None:

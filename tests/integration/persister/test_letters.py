@@ -128,6 +128,17 @@ def test_stored_beats_dead(
     assert rows(look, "SELECT status FROM block_processing") == [("stored",)]
 
 
+def test_stored_beats_dead_for_a_job_that_came_after_the_block(
+    indexer: Indexer, persister: Callable[..., Persister], look: psycopg.Connection, job: Callable[..., int]
+) -> None:
+    persister().own().write(make(7))
+    later = job(0)
+
+    indexer.index(letter(item(7, later)))
+
+    assert (bits(look, later), bits(look, later, "dead")) == ({7}, set())
+
+
 def test_a_block_that_is_stored_later_resolves_its_letter(
     indexer: Indexer, persister: Callable[..., Persister], look: psycopg.Connection, job: Callable[..., int]
 ) -> None:
