@@ -1,0 +1,1 @@
+"""Mutated answers of nodes and mutated records, fed to the code that reads them."""

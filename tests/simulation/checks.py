@@ -1,0 +1,96 @@
+"""What must hold when everything has had its effect: none lost, none doubled, nothing of a losing branch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from indexer.topics import STRIPE
+from tests.simulation.world import FIRST, World
+
+
+def violations(world: World) -> list[str]:
+    return [
+        *world.database.notes,
+        *_wanted(world),
+        *_rows(world),
+        *_balances(world),
+        *_letters(world),
+        *_coverage(world),
+        *_jobs(world),
+    ]
+
+
+def wanted(world: World) -> set[int]:
+    """The heights that somebody asked for and did not cancel."""
+    found: set[int] = set()
+    for row in world.database.tables["processing_jobs"].values():
+        if row["reason"] == "head":
+            found |= set(range(FIRST, world.node.head + 1))
+        elif row["state"] not in ("cancelling", "cancelled"):
+            found |= row["blocks"]
+    return found
+
+
+def _wanted(world: World) -> Iterator[str]:
+    tables = world.database.tables
+    dead = {row["number"] for row in tables["dead_letters"].values() if row["state"] in ("open", "replayed")}
+    for number in sorted(wanted(world)):
+        if number not in tables["blocks"] and number not in dead:
+            yield f"block {number} is lost: neither stored nor dead"
+
+
+def _rows(world: World) -> Iterator[str]:
+    rollbacks = world.database.tables["rollbacks"]
+    for number, row in sorted(world.database.tables["blocks"].items()):
+        if row["hash"] != world.node.blocks[number].hash:
+            yield f"block {number} is of a branch that lost"
+        if any(start <= number and generation > row["generation"] for start, generation in rollbacks):
+            yield f"block {number} is of an older generation than a rollback below it"
+
+
+def _balances(world: World) -> Iterator[str]:
+    sums: Counter[tuple[bytes, int, bytes]] = Counter()
+    for row in world.database.tables["blocks"].values():
+        t = row["transfers"]
+        for at in range(len(t.amount)):
+            sums[t.token_address[at], t.token_id[at], t.from_address[at]] -= t.amount[at]
+            sums[t.token_address[at], t.token_id[at], t.to_address[at]] += t.amount[at]
+    told = {key: row["balance"] for key, row in world.database.tables["balances"].items() if row["balance"]}
+    if told != {key: value for key, value in sums.items() if value}:
+        yield "balances are not the sums over the transfers"
+
+
+def _letters(world: World) -> Iterator[str]:
+    for row in world.database.tables["dead_letters"].values():
+        where = (row["origin_topic"], row["origin_partition"], row["origin_offset"])
+        if row["number"] not in world.poisoned and where not in world.planted:
+            yield f"a letter without a cause: block {row['number']}, {row['code']}, {where}"
+        if row["state"] == "replayed":
+            yield f"letter of block {row['number']} is replayed and has no outcome"
+
+
+def _coverage(world: World) -> Iterator[str]:
+    tables = world.database.tables
+    for (job, stripe), row in tables["job_coverage"].items():
+        reason = tables["processing_jobs"].get(job, {}).get("reason")
+        for at in range(STRIPE):
+            number, wants = stripe * STRIPE + at, row["wanted"] >> at & 1
+            covered, has = row["stored"] >> at & 1, number in tables["blocks"]
+            if covered and not has:
+                yield f"job {job} says that block {number} is stored, and it is not"
+            if has and wants and not covered and reason != "repair" and number <= world.node.head:
+                yield f"block {number} is stored, and job {job} does not know"
+            if covered and row["dead"] >> at & 1:
+                yield f"job {job} says that block {number} is stored and dead"
+
+
+def _jobs(world: World) -> Iterator[str]:
+    for job, row in world.database.tables["processing_jobs"].items():
+        if row["reason"] != "head" and row["state"] not in ("done", "cancelled"):
+            yield f"job {job} ({row['reason']}) never ends: {row['state']}"
+    chain = world.database.tables["chain_state"].get(0)
+    if chain is None or chain["paused"]:
+        yield f"the chain stands still: {chain}"
+    elif chain["canonical_to"] < world.node.head and not world.poisoned:
+        yield f"readers may trust {chain['canonical_to']} only, the head is {world.node.head}"

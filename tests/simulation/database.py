@@ -1,0 +1,214 @@
+"""A database in memory: transactions that see what is committed, row locks, back-ends that can be ended, restores.
+
+What the services say to PostgreSQL is known by its statement (`statements.py`); each is a function that says the same
+of these tables. A row that another transaction has locked is not waited for: the lock's time is up at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+Row = dict[str, Any]
+Key = Any
+Statement = Callable[["Session", Any], Any]
+
+TABLES = (
+    "blocks", "balances", "block_processing", "chain_state", "consumer_progress", "dead_letters", "headers",
+    "job_coverage", "outbox", "processing_jobs", "replay_items", "replay_runs", "rollbacks",
+)  # fmt: skip
+
+
+def first(pair: tuple[Any, Row]) -> Any:
+    """Sort by key."""
+    return pair[0]
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a statement gives: rows, and how many were touched."""
+
+    rows: list[Any]
+    rowcount: int
+
+    def fetchall(self) -> list[Any]:
+        return self.rows
+
+    def fetchone(self) -> Any:
+        return self.rows[0] if self.rows else None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.rows)
+
+
+@dataclass(slots=True)
+class Database:
+    """What is committed, and who has locked what."""
+
+    statements: dict[str, Statement]
+    now: Callable[[], float]
+    tables: dict[str, dict[Key, Row]] = field(default_factory=lambda: {name: {} for name in TABLES})
+    locks: dict[tuple[str, Key], Session] = field(default_factory=dict)
+    sessions: dict[int, Session] = field(default_factory=dict)
+    numbers: int = 0  # ids and pids, never given twice
+    notes: list[str] = field(default_factory=list)  # what no transaction may do
+    rules: Callable[[str], bool] = lambda rule: True  # whether a rule is kept; False takes it out
+
+    def number(self) -> int:
+        self.numbers += 1
+        return self.numbers
+
+    def open(self, fault: Callable[[Session, str], None], *, autocommit: bool = False) -> Session:
+        session = Session(self, self.number(), fault, autocommit)
+        self.sessions[session.pid] = session
+        return session
+
+    def end(self, pid: int) -> None:
+        """End a back-end: what it had not committed is undone."""
+        session = self.sessions.get(pid)
+        if session is not None:
+            session.close()
+
+    def backup(self) -> dict[str, dict[Key, Row]]:
+        return {name: dict(rows) for name, rows in self.tables.items()}  # rows are never changed in place
+
+    def restore(self, backup: dict[str, dict[Key, Row]]) -> None:
+        """Go back to a backup; nobody stays connected."""
+        for pid in list(self.sessions):
+            self.end(pid)
+        self.tables = {name: dict(rows) for name, rows in backup.items()}
+
+
+@dataclass(slots=True)
+class _Info:
+    backend_pid: int
+
+
+class Session:
+    """A connection as the services use it: execute, commit, rollback, transaction."""
+
+    def __init__(self, database: Database, pid: int, fault: Callable[[Session, str], None], autocommit: bool) -> None:
+        self.db, self.pid, self._fault, self._autocommit = database, pid, fault, autocommit
+        self.info = _Info(pid)
+        self.closed = False
+        self._changes: dict[tuple[str, Key], Row | None] = {}
+        self._locked: set[tuple[str, Key]] = set()
+        self._nested = 0
+
+    # as psycopg's
+
+    def execute(self, statement: str, parameters: Any = None) -> Answer:
+        self.fault("before a statement")
+        known = self.db.statements.get(statement)
+        if known is None:
+            raise NotImplementedError(f"the database in memory does not know: {statement}")
+        return self.run(known, parameters)
+
+    def run(self, statement: Statement, parameters: Any = None) -> Answer:
+        found = statement(self, parameters)
+        if self._autocommit and not self._nested:
+            self._apply()
+        if isinstance(found, int):
+            return Answer([], found)
+        rows = [] if found is None else list(found)
+        return Answer(rows, len(rows))
+
+    def commit(self) -> None:
+        self.fault("before the commit")
+        self._apply()
+        self.fault("after the commit")
+
+    def rollback(self) -> None:
+        if self.closed:
+            raise psycopg.OperationalError("the connection is closed")
+        self._forget()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.closed = True
+        self._forget()
+        self.db.sessions.pop(self.pid, None)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        self._nested += 1
+        try:
+            yield
+        except BaseException:
+            if not self.closed:
+                self._forget()
+            raise
+        finally:
+            self._nested -= 1
+        if not self._nested:
+            self.commit()
+
+    # for statements
+
+    def get(self, table: str, key: Key) -> Row | None:
+        change = self._changes.get((table, key), self)
+        return self.db.tables[table].get(key) if change is self else change  # type: ignore[return-value]
+
+    def items(self, table: str) -> list[tuple[Key, Row]]:
+        found = dict(self.db.tables[table])
+        for (name, key), row in self._changes.items():
+            if name == table:
+                if row is None:
+                    found.pop(key, None)
+                else:
+                    found[key] = row
+        return list(found.items())
+
+    def put(self, table: str, key: Key, row: Row) -> None:
+        self.lock(table, key)
+        self._changes[table, key] = row
+
+    def change(self, table: str, key: Key, **values: Any) -> None:
+        """Lock the row, look at it again, change it."""
+        self.lock(table, key)
+        row = self.get(table, key)
+        if row is not None:
+            self._changes[table, key] = {**row, **values}
+
+    def delete(self, table: str, key: Key) -> None:
+        self.lock(table, key)
+        self._changes[table, key] = None
+
+    def lock(self, table: str, key: Key) -> None:
+        holder = self.db.locks.setdefault((table, key), self)
+        if holder is not self:
+            raise psycopg.errors.LockNotAvailable(f"{table} {key} is locked by back-end {holder.pid}")
+        self._locked.add((table, key))
+
+    def fault(self, place: str) -> None:
+        """Let the world do something here: kill us, freeze us, cut the connection."""
+        if self.closed:
+            raise psycopg.OperationalError("the connection is closed")
+        self._fault(self, place)
+        if self.closed:
+            raise psycopg.OperationalError("the connection was closed")
+
+    def _apply(self) -> None:
+        for (table, key), row in self._changes.items():
+            if row is None:
+                self.db.tables[table].pop(key, None)
+            else:
+                if table == "consumer_progress" and row["next"] < self.db.tables[table].get(key, row)["next"]:
+                    self.db.notes.append(f"{key} was moved back to {row['next']}: it had another owner by then")
+                self.db.tables[table][key] = row
+        self._forget()
+
+    def _forget(self) -> None:
+        for place in self._locked:
+            if self.db.locks.get(place) is self:
+                del self.db.locks[place]
+        self._changes, self._locked = {}, set()
