@@ -360,7 +360,8 @@ class Pipeline(Generic[Result]):
         return offsets
 
     def _hold_up(self, error: IndexerError) -> None:
-        delay = min(self._pace.back_off_seconds * 2**self._failures, self._pace.most_back_off_seconds)
+        longer = 2 ** min(self._failures, 30)  # an outage of hours fails a thousand times: 2**1024 is no number
+        delay = min(self._pace.back_off_seconds * longer, self._pace.most_back_off_seconds)
         self._failures += 1
         self._due_at = self._clock() + delay
         self.progress.outage = error.code

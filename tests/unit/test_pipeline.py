@@ -323,6 +323,16 @@ def test_the_very_same_write_is_tried_again() -> None:
     assert world.sink.attempts == [([b"a"], {P0: 1})] * 2 + [([b"b"], {P0: 2})]
 
 
+def test_an_outage_of_hours_is_still_an_outage() -> None:
+    world = World()
+    world.sink.fail(*[OutageError("down")] * 2_000)
+    world.produce(b"a")
+
+    world.step(2_100, seconds=10.0)
+
+    assert world.sink.stored == [b"a"]
+
+
 def test_back_off_grows_to_its_limit() -> None:
     world = World(pace=Pace(back_off_seconds=1, most_back_off_seconds=4))
     world.produce(b"a")
