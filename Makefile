@@ -112,6 +112,14 @@ test: install anvil ## All tests, and coverage of at least 90 %
 test-unit: install ## Unit tests only: no Kafka, no database
 	$(BIN)/python -m tools.run_tests unit
 
+.PHONY: simulate
+simulate: install ## The whole on ports in memory, under faults that seeds choose (SEEDS=10000, FROM=0)
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),10000) --from $(or $(FROM),0)
+
+.PHONY: fuzz
+fuzz: install ## A million mutated answers of nodes and a million mutated records (ITEMS=1000000, FROM=0)
+	$(BIN)/python -m tests.fuzz --rpc $(or $(ITEMS),1000000) --avro $(or $(ITEMS),1000000) --from $(or $(FROM),0)
+
 .PHONY: bench
 bench: install ## Measure: 10,000 blocks of 40 transactions end to end, by stage
 	$(BIN)/python -m benchmarks.bench

@@ -41,7 +41,7 @@ class Tier:
 _NO_BARS = ("-m", "not bar")  # figures are for a machine that does nothing else: `make bars`
 
 TIERS = {
-    "unit": Tier(("tests/unit",), options=("-n", "2", "--dist", "worksteal")),
+    "unit": Tier(("tests/unit", "tests/simulation", "tests/fuzz"), options=("-n", "2", "--dist", "worksteal")),
     "integration": Tier(("tests/contract", "tests/integration"), on_stack=True, options=_NO_BARS),
     "e2e": Tier(("tests/e2e",), measured=False, on_stack=True, options=_NO_BARS),
 }

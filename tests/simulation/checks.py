@@ -10,15 +10,8 @@ from tests.simulation.world import FIRST, World
 
 
 def violations(world: World) -> list[str]:
-    return [
-        *world.database.notes,
-        *_wanted(world),
-        *_rows(world),
-        *_balances(world),
-        *_letters(world),
-        *_coverage(world),
-        *_jobs(world),
-    ]
+    checks = (_wanted, _rows, _balances, _letters, _coverage, _jobs)
+    return [*world.database.notes, *(wrong for check in checks for wrong in check(world))]
 
 
 def wanted(world: World) -> set[int]:

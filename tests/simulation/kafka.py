@@ -100,6 +100,10 @@ class Member:
         self._listener: Listener | None = None
         self._next: dict[TopicPartition, int] = {}
 
+    @property
+    def member(self) -> bool:
+        return self.id in self._group.members
+
     def subscribe(self, listener: Listener) -> None:
         self._listener = listener
         self._join()
