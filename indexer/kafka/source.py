@@ -308,6 +308,7 @@ class KafkaSource:
         sources = {TopicPartition(p.topic, p.partition) for p in partitions}
         with self._callback():
             self.rebalances += 1
+            log.info("%d partitions assigned by the group", len(sources))
             self._metadata = self._fresh_metadata()
             starts = self._take_over(sources)
             if starts is None:

@@ -24,6 +24,7 @@ from indexer import faults
 from indexer.errors import FatalError, OutageError
 from indexer.inflight import TopicPartition
 from indexer.kafka.config import TRANSACTION_SECONDS, Config
+from indexer.kafka.patience import within
 from indexer.outputs import Output
 from indexer.pipeline import Handled, Offsets, Rewind
 
@@ -119,12 +120,25 @@ class KafkaTransactionSink:
         for each in handled:
             for output in each.result:
                 self._produce(output, deadline)
-        self._call(deadline, self._producer.send_offsets_to_transaction, partitions, metadata, _CALL_SECONDS)
+        self._send_offsets(deadline, partitions, metadata)
         while self._asked(self._producer.flush, _CALL_SECONDS) and self._now() < deadline:
             pass
         faults.hook(f"{self._service}.between-produce-and-commit")
         self._call(deadline, self._producer.commit_transaction, _CALL_SECONDS)
         self._open_transaction = False
+
+    def _send_offsets(self, deadline: float, partitions: list[KafkaPartition], metadata: bytes) -> None:
+        """Hand the offsets to the transaction.
+
+        The call may ignore its time and never return after a broker was away (librdkafka issues 5456 and 5511), and
+        who never polls holds his whole group up. So it is left behind in the end; its producer is fenced by the next.
+        """
+        send = self._producer.send_offsets_to_transaction
+        left = max(deadline - self._now(), _CALL_SECONDS)
+        try:
+            within(left, self._call, deadline, send, partitions, metadata, _CALL_SECONDS)
+        except TimeoutError as error:
+            raise _UndecidedError(f"sending offsets: {error}") from None
 
     def _produce(self, output: Output, deadline: float) -> None:
         while True:

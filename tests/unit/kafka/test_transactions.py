@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,6 +44,7 @@ class Broker:
         self.calls: list[str] = []
         self.producers: list[Producer] = []
         self.down = False
+        self.hanging: threading.Event | None = None  # offsets are not answered before this
 
     def __call__(self, config: dict[str, Any]) -> Producer:
         self.producers.append(Producer(self, config))
@@ -78,6 +80,8 @@ class Producer:
 
     def send_offsets_to_transaction(self, offsets: Any, metadata: bytes, timeout: float) -> None:
         self.offsets, self.metadata = offsets, metadata
+        if self._broker.hanging is not None:
+            self._broker.hanging.wait(30)
         self._broker.answered("offsets")
 
     def flush(self, timeout: float) -> int:
@@ -192,6 +196,25 @@ def test_a_producer_that_cannot_abort_is_replaced(world: World) -> None:
         world.write()
 
     assert len(world.broker.producers) == 2
+
+
+def test_a_call_that_never_returns_is_left_behind_with_its_producer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.kafka.transactions._CALL_SECONDS", 0.05)
+    returns = world.broker.hanging = threading.Event()
+    world.sink = KafkaTransactionSink({}, lambda: b"metadata", now=world.clock, make=world.broker, seconds=0)
+    old = world.broker.producers[-1]
+
+    with pytest.raises(Rewind, match="sending offsets: no return"):
+        world.write()
+
+    world.broker.hanging = None
+    world.write()
+    assert world.broker.producers[-1] is not old
+    assert world.broker.producers[-1].produced
+    assert world.sink.replaced == 1
+    returns.set()
 
 
 def test_no_definite_answer_in_time_replaces_the_producer(world: World) -> None:
