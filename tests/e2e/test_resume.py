@@ -24,8 +24,8 @@ from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-BLOCKS = 6_000
-KILLED_AT = 1_000  # stored blocks; a database that is killed forgets the last of them, and gets them again from Kafka
+BLOCKS = 15_000
+KILLED_AT = 500  # stored blocks; a database that is killed forgets the last of them, and gets them again from Kafka
 GOES_ON_SECONDS = 10.0
 GOES_ON_WITHOUT_SERVERS_SECONDS = 25.0
 
