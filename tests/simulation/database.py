@@ -109,8 +109,14 @@ class Session:
         return self.run(known, parameters)
 
     def run(self, statement: Statement, parameters: Any = None) -> Answer:
-        found = statement(self, parameters)
-        if self._autocommit and not self._nested:
+        alone = self._autocommit and not self._nested
+        try:
+            found = statement(self, parameters)
+        except psycopg.Error:
+            if alone:
+                self._forget()
+            raise
+        if alone:
             self._apply()
         if isinstance(found, int):
             return Answer([], found)

@@ -172,7 +172,7 @@ class Member:
                 self._next.pop(source, None)
                 self._group.owner.pop(source, None)
         free = {source for source in wanted - set(self._next) if self._group.owner.get(source, self.id) == self.id}
-        if not free:
+        if not free or not self.member:  # evicted while it was giving up, frozen
             return
         self._group.owner |= dict.fromkeys(free, self.id)
         try:
