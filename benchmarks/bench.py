@@ -22,6 +22,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.environment import ROOT, Environment, environment
 from indexer import codec
+from indexer.storage.indexes import missing_indexes
 from indexer.topics import load_topics
 
 BAR = 300.0  # blocks a second
@@ -54,6 +55,7 @@ def main() -> int:
             "stored": report["stored"],
             "dead": report["dead"],
             "indexes_built": report["indexes_built"],
+            "indexes_missing": _indexes_missing(here),
             "peak_rss_mib": peaks,
             "cpu_ms_per_block": _per_block(before, _cpu(here) | spent, options.blocks),
             "stages_ms_per_block": _stages(here),
@@ -121,6 +123,11 @@ def _steadiness(reached: dict[int, float]) -> float:
     """Return how fast the last tenth of the blocks was stored against the first."""
     first, last = (reached.get(to, 0.0) - reached.get(to - 1, 0.0) for to in (1, 10))
     return round(first / last, 2) if last else 0.0
+
+
+def _indexes_missing(here: Environment) -> int:
+    with here.connect() as connection:
+        return len(missing_indexes(connection))
 
 
 def _stored(connection: psycopg.Connection[Any]) -> int:
@@ -201,6 +208,8 @@ def _missed(result: dict[str, Any], options: argparse.Namespace, wrong: int) -> 
         missed.append(f"{result['blocks_per_second']} blocks/s, the bar is {options.bar:g}")
     if result["stored"] != options.blocks:
         missed.append(f"{result['stored']} of {options.blocks} blocks stored")
+    if result["indexes_missing"]:
+        missed.append(f"{result['indexes_missing']} deferred indexes were not built within the time")
     missed += [f"{n}: {mib} MiB" for n, mib in result["peak_rss_mib"].items() if mib > MEMORY_BAR_MIB]
     if result["last_tenth_against_first"] < options.steady:
         missed.append(f"the last tenth ran at {result['last_tenth_against_first']} of the first, not {options.steady}")

@@ -71,7 +71,8 @@ def peak_resident(pid: int) -> float:
 @click.option("--connections", default=2, show_default=True)
 @click.option("--profile", default="bench", show_default=True)
 @click.option("--cache", default=".local/devchain", show_default=True)
-def main(blocks: int, batch: int, connections: int, profile: str, cache: str) -> None:
+@click.option("--bar", default=0.0, show_default=True, help="Fail below so many blocks a second.")
+def main(blocks: int, batch: int, connections: int, profile: str, cache: str, bar: float) -> None:
     """Serve a chain once and report blocks a second and the node's processor time."""
     started = time.perf_counter()
     with Devchain.simulated(profile=profile, blocks=blocks, cache=cache) as node:
@@ -93,6 +94,8 @@ def main(blocks: int, batch: int, connections: int, profile: str, cache: str) ->
         print(f"rate              {blocks / seconds:8,.0f} blocks/s")
         print(f"node's processor  {used / blocks * 1e3:8.3f} ms a block ({used / seconds:.0%} of a core)")
         print(f"node's memory     {peak_resident(node.pid):8.1f} MiB at its peak")
+        if blocks / seconds < bar:
+            raise click.ClickException(f"missed: {blocks / seconds:,.0f} blocks/s, the bar is {bar:,.0f}")
 
 
 if __name__ == "__main__":
