@@ -97,11 +97,9 @@ def test_ports_are_open_to_this_machine_only(service: dict[str, Any]) -> None:
 @every_service
 def test_volumes_are_declared_and_folders_of_the_machine_only_read(service: dict[str, Any]) -> None:
     for volume in service.get("volumes", []):
-        assert (
-            volume.startswith("${MODEL_FILES:-./")
-            and volume.endswith(":ro")
-            or volume.split(":")[0] in COMPOSE["volumes"]
-        )
+        assert (volume.startswith("${MODEL_FILES:-./") and volume.endswith(":ro")) or volume.split(":")[0] in COMPOSE[
+            "volumes"
+        ]
 
 
 def test_no_two_decoders_share_a_slot() -> None:
