@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,6 +14,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 
 from indexer.errors import UserError
+from indexer.limits import MOST_BATCH_SIZE, MOST_WINDOW
 
 
 def _setting(default: Any, doc: str, *, secret: bool = False) -> Any:
@@ -92,17 +95,35 @@ _CHOICES = {
     "log_format": ("text", "json"),
     "log_level": ("debug", "info", "warning", "error"),
 }
-_MINIMUM = {
-    "rpc_batch_size": 1,
-    "rpc_max_concurrency": 1,
-    "window": 1,
-    "batch_size": 1,
-    "partition_blocks": 64,
-    "persist_blocks": 1,
-    "decoder_window": 1,
-    "chain_id": 1,
-    "confirmations": -1,
+_INT4, _INT8 = 2**31 - 1, 2**63 - 1  # what PostgreSQL's columns hold
+_MOST_SECONDS = 10 * 365 * 86_400.0  # more overflows timers and intervals
+_RANGES: dict[str, tuple[float, float]] = {
+    "chain_id": (1, _INT8),
+    "rpc_max_rps": (0, 1e9),
+    "rpc_batch_size": (1, _INT4),
+    "rpc_max_concurrency": (1, _INT4),
+    "rpc_timeout_seconds": (0.001, _MOST_SECONDS),
+    "rpc_budget_seconds": (0, _MOST_SECONDS),
+    "confirmations": (-1, _INT8),
+    "window": (1, MOST_WINDOW),
+    "batch_size": (1, MOST_BATCH_SIZE),
+    "republish_seconds": (0, _MOST_SECONDS),
+    "redrive_seconds": (0, _MOST_SECONDS),
+    "redrive_times": (0, _INT4),
+    "max_jobs": (1, _INT4),
+    "lease_seconds": (1, 86_400),
+    "commit_seconds": (0, 86_400),
+    "decoder_window": (1, _INT4),
+    "decoder_window_mib": (1, _INT4),
+    "persist_seconds": (0, 86_400),
+    "persist_blocks": (1, _INT4),
+    "persist_mib": (1, _INT4),
+    "partition_blocks": (64, _INT8),
+    "lock_timeout_seconds": (0, 86_400),
+    "session_timeout_seconds": (0.001, 86_400),
+    "metrics_port": (0, 65_535),
 }
+_TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]*")
 
 
 def read(environ: Mapping[str, str] | None = None, dotenv: Path | None = None) -> dict[str, tuple[Any, str]]:
@@ -137,9 +158,21 @@ def _parse(name: str, kind: Any, text: str) -> Any:
         raise UserError(f"{name.upper()}={text!r} is not a number", code="SETTING_INVALID") from None
     if name in _CHOICES and value not in _CHOICES[name]:
         raise UserError(f"{name.upper()}={text!r}: choose {' or '.join(_CHOICES[name])}", code="SETTING_INVALID")
-    if name in _MINIMUM and value < _MINIMUM[name]:
-        raise UserError(f"{name.upper()}={text}: at least {_MINIMUM[name]}", code="SETTING_INVALID")
+    _check(name, value, text)
     return value
+
+
+def _check(name: str, value: Any, text: str) -> None:
+    """Raise UserError for what no column, timer, port or topic can hold."""
+    if name == "topic_prefix" and not _TOPIC_NAME.fullmatch(value):
+        raise UserError(f"TOPIC_PREFIX={text!r}: only letters, digits, '.', '_' and '-'", code="SETTING_INVALID")
+    if name not in _RANGES:
+        return
+    least, most = _RANGES[name]
+    if math.isnan(value) or value < least:
+        raise UserError(f"{name.upper()}={text}: at least {least:g}", code="SETTING_INVALID")
+    if value > most:
+        raise UserError(f"{name.upper()}={text}: at most {most:.15g}", code="SETTING_INVALID")
 
 
 def shown(name: str, value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from indexer.cli.numbers import counted
 from indexer.errors import OutageError, UserError
 from indexer.settings import Settings
 
@@ -23,7 +24,7 @@ _SAY_SECONDS = 5.0
 @click.option("--from", "first", type=click.IntRange(0), help="First block.  [default: the lowest known]")
 @click.option("--to", "last", type=click.IntRange(0), help="Last block.  [default: the highest known]")
 @click.option(
-    "--sample", type=click.IntRange(0), default=100, show_default=True, help="Blocks to compare with the node; 0: none."
+    "--sample", type=counted(0), default=100, show_default=True, help="Blocks to compare with the node; 0: none."
 )
 @click.option("--second-node", metavar="URL", help="Compare the sample with this node too.")
 @click.option("--job", is_flag=True, help="Record progress and report in the database: `batch status` shows it.")

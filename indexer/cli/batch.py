@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from indexer.cli.numbers import BATCH_SIZE, PROCESSES, RATE, RATE_OR_NONE, WINDOW, counted
 from indexer.cli.stopped import say_what_is_stopped
 from indexer.errors import UserError
 from indexer.settings import Settings
@@ -44,15 +45,15 @@ def queue() -> None:
 def _job_options(command: Any) -> Any:
     for option in reversed(
         (
-            click.option("--batch-size", type=click.IntRange(1), help="Blocks published between two looks at the job."),
+            click.option("--batch-size", type=BATCH_SIZE, help="Blocks published between two looks at the job."),
             click.option(
                 "--priority",
                 "priorities",
                 multiple=True,
                 help="A level (high, normal, low) or an order (earliest, latest, sample, largest); may be given twice.",
             ),
-            click.option("--window", type=click.IntRange(1), help="Blocks under way at most.  [default: WINDOW]"),
-            click.option("--rate", type=click.FloatRange(0, min_open=True), help="Blocks a second at most."),
+            click.option("--window", type=WINDOW, help="Blocks under way at most.  [default: WINDOW]"),
+            click.option("--rate", type=RATE, help="Blocks a second at most."),
             click.option(
                 "--follow", is_flag=True, help="Accept blocks beyond the head: waited for until they are final."
             ),
@@ -179,9 +180,9 @@ def level_and_order(priorities: tuple[str, ...]) -> tuple[str, str]:
 
 
 @batch.command("process")
-@click.option("--max-jobs", type=click.IntRange(1), default=10, show_default=True, help="Jobs under way at a time.")
-@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Decoder processes.")
-@click.option("--persisters", type=click.IntRange(1), help="Persister processes.  [default: half the workers]")
+@click.option("--max-jobs", type=counted(1), default=10, show_default=True, help="Jobs under way at a time.")
+@click.option("--workers", type=PROCESSES, default=2, show_default=True, help="Decoder processes.")
+@click.option("--persisters", type=PROCESSES, help="Persister processes.  [default: half the workers]")
 @click.option("--monitoring", is_flag=True, help="Show the processes besides the jobs.")
 @click.option(
     "--logs", type=click.Path(path_type=Path, file_okay=False), default=Path(".local/logs"), show_default=True
@@ -285,10 +286,10 @@ def _details(job: JobStatus, letters: list[tuple[str, int, int]]) -> list[str]:
 
 @batch.command("set")
 @click.argument("job", type=int)
-@click.option("--window", type=click.IntRange(1), help="Blocks under way at most.")
-@click.option("--rate", type=click.FloatRange(0), help="Blocks a second at most; 0: no limit.")
+@click.option("--window", type=WINDOW, help="Blocks under way at most.")
+@click.option("--rate", type=RATE_OR_NONE, help="Blocks a second at most; 0: no limit.")
 @click.option("--priority", type=click.Choice(LEVELS))
-@click.option("--batch-size", type=click.IntRange(1))
+@click.option("--batch-size", type=BATCH_SIZE)
 def set_(job: int, window: int | None, rate: float | None, priority: str | None, batch_size: int | None) -> None:
     """Change settings of a job while it runs; they act within a second."""
     from indexer.storage import jobs
@@ -344,8 +345,8 @@ def cancel(job: int) -> None:
     show_default=True,
     help="selective: only letters that may succeed now, by their error codes; all: whatever a replay may help.",
 )
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Letters a second at most.")
-@click.option("--canary", type=click.IntRange(0), default=0, help="Replay this many first; stop if half die again.")
+@click.option("--rate", type=RATE, help="Letters a second at most.")
+@click.option("--canary", type=counted(0), default=0, help="Replay this many first; stop if half die again.")
 @click.option("--dry-run", is_flag=True, help="Say what would be replayed, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option

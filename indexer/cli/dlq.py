@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from indexer.cli.dlq_replay import replay, runs
+from indexer.cli.numbers import counted
 from indexer.cli.selecting import actor, changing, confirm, json_option, not_everything_by_mistake, selecting, selection
 from indexer.cli.stopped import say_what_is_stopped
 from indexer.errors import UserError
@@ -32,7 +33,7 @@ dlq.add_command(runs)
 @dlq.command("list")
 @selecting
 @click.option("--each", is_flag=True, help="A line for each letter instead of one for each kind of failure.")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--limit", type=counted(1), default=100, show_default=True)
 @json_option
 def list_(each: bool, limit: int, as_json: bool, **options: Any) -> None:
     """List open dead letters, those with the same fingerprint together."""

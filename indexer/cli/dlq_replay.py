@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from indexer.cli.numbers import RATE, SECONDS, counted
 from indexer.cli.selecting import actor, changing, confirm, json_option, not_everything_by_mistake, selection
 from indexer.errors import IndexerError, UserError
 from indexer.settings import Settings
@@ -27,14 +28,10 @@ class ReplayStoppedError(IndexerError):
 
 @click.command("replay")
 @changing
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Letters a second at most.")
-@click.option(
-    "--canary", type=click.IntRange(0), default=0, help="Replay this many first, and stop if half of them die again."
-)
-@click.option(
-    "--patience", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds to wait for the canaries."
-)
-@click.option("--limit", type=click.IntRange(1), help="Replay this many at most, lowest blocks first.")
+@click.option("--rate", type=RATE, help="Letters a second at most.")
+@click.option("--canary", type=counted(0), default=0, help="Replay this many first; stop if half of them die again.")
+@click.option("--patience", type=SECONDS, default=60.0, show_default=True, help="Seconds to wait for the canaries.")
+@click.option("--limit", type=counted(1), help="Replay this many at most, lowest blocks first.")
 @click.option("--resume", "resumed", type=int, metavar="RUN", help="Go on with a run that was killed or stopped.")
 def replay(
     everything: bool,
@@ -172,7 +169,7 @@ def _say_plan(
 
 @click.command("runs")
 @click.argument("run", type=int, required=False)
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--limit", type=counted(1), default=20, show_default=True)
 @json_option
 def runs(run: int | None, limit: int, as_json: bool) -> None:
     """Show the replay RUN, or the newest ones, and what became of their letters."""

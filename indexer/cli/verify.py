@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from indexer.cli.numbers import counted
 from indexer.errors import OutageError, UserError
 from indexer.settings import Settings
 
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
 @click.command("verify")
 @click.option("--from", "first", type=click.IntRange(0), help="First block.  [default: the lowest stored]")
 @click.option("--to", "last", type=click.IntRange(0), help="Last block.  [default: the highest stored]")
-@click.option(
-    "--sample", type=click.IntRange(1), default=100, show_default=True, help="Blocks and holders to ask about."
-)
+@click.option("--sample", type=counted(1), default=100, show_default=True, help="Blocks and holders to ask about.")
 @click.option("--offline", is_flag=True, help="Only what the database can say, without a node.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def verify(first: int | None, last: int | None, sample: int, offline: bool, as_json: bool) -> None:

@@ -49,7 +49,7 @@ class Rates:
     def lines(self, found: Sequence[JobStatus]) -> list[str]:
         return [
             f"job {job.id}: {job.state}, {job.stored:,}/{job.total:,} stored, {job.dead:,} dead,"
-            f" {self.rate(job):,.0f} blocks/s, {self.left(job)} left"
+            f" {self.rate(job):,.0f} blocks/s, " + ("done" if job.remaining == 0 else f"{self.left(job)} left")
             for job in found
         ]
 

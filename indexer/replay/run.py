@@ -17,6 +17,7 @@ from typing import Protocol
 from indexer.errors import OutageError, UserError
 from indexer.faults import hook
 from indexer.inflight import TopicPartition
+from indexer.limits import usable
 from indexer.outputs import Output
 from indexer.pipeline import Handled, Offsets, Rewind
 from indexer.replay.breaker import Outcomes, Verdict, verdict
@@ -62,7 +63,7 @@ class Replayer:
         self._topics, self._partitions = topics, partitions
         self._source = TopicPartition(topics.dlq, 0)  # under which the run's group keeps its position
         self._clock, self._patience = clock, patience
-        self.run = run
+        self.run = run if usable(run.rate) else replace(run, rate=None)  # a row that nobody checked
         self._canary = run.canary if run.position <= run.canary else 0
         self._began = clock()
         self._sent = 0

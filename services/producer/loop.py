@@ -21,6 +21,7 @@ from confluent_kafka import KafkaException
 from indexer.faults import hook
 from indexer.jobs.ranges import Ranges, Stripe
 from indexer.jobs.strategies import strategy
+from indexer.limits import usable
 from indexer.settings import Settings
 from indexer.storage import jobs
 from indexer.storage.jobs import Connection, Lease
@@ -48,6 +49,14 @@ class Held:
     untold_at: float = 0.0
     under_way: int = 0
     stored: int = 0
+    warned: bool = False
+
+    def warn_of_rate(self) -> None:
+        """Say once that the job's row has a rate that cannot be kept: it must not end the other jobs' producer."""
+        unusable = not usable(self.lease.rate)
+        if unusable and not self.warned:
+            log.warning("job %d: a rate of %s cannot be kept: no limit", self.lease.id, self.lease.rate)
+        self.warned = unusable
 
 
 class ProducerLoop:
@@ -129,6 +138,7 @@ class ProducerLoop:
 
     def _open(self, held: Held, under_way: int) -> bool:
         lease = held.lease
+        held.warn_of_rate()
         most = stripes_now(lease.window_blocks, under_way, self._parked_now(), self._partitions, lease.batch_size)
         if lease.followed:
             most = min(most, self._measured.room(sum(each.under_way for each in self._held.values())))

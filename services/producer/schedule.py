@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from indexer.limits import MOST_BATCH_SIZE, MOST_WINDOW, usable
 from indexer.topics import STRIPE
 
 _MEASURED_SECONDS = 3.0
@@ -18,8 +19,8 @@ class Allowance:
     at: float | None = None
 
     def take(self, rate: float | None, now: float, wanted: int) -> int:
-        """Return how many of `wanted` blocks may go now, in whole stripes; they are spent. `rate` None: all of them."""
-        if rate is None:
+        """Return how many of `wanted` blocks may go now, in whole stripes; they are spent. No usable rate: all."""
+        if rate is None or not usable(rate):
             self.at = None
             return wanted
         if self.at is None:
@@ -57,6 +58,7 @@ def stripes_now(window: int, under_way: int, parked: int, partitions: int, batch
     The window is never below one stripe per partition, or most decoders would wait. What is parked in
     `blocks.retry.*` does not count against it: a hint, not a count, so it never lets more than one window more out.
     """
+    window, batch_size = min(window, MOST_WINDOW), min(batch_size, MOST_BATCH_SIZE)  # rows that nobody checked
     floor = max(window, STRIPE * partitions)
     room = floor - max(under_way - min(parked, floor), 0)
     return min(max(room // STRIPE, 0), max(-(-batch_size // STRIPE), 1))

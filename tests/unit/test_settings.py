@@ -43,6 +43,27 @@ def test_lists_are_separated_by_commas() -> None:
         ("GROUP_PROTOCOL", "new"),
         ("RPC_BATCH_SIZE", "0"),
         ("PARTITION_BLOCKS", "3"),
+        ("METRICS_PORT", "65536"),
+        ("METRICS_PORT", "-1"),
+        ("RPC_MAX_RPS", "-1"),
+        ("RPC_MAX_RPS", "nan"),
+        ("RPC_MAX_RPS", "inf"),
+        ("MAX_JOBS", "0"),
+        ("LEASE_SECONDS", "0"),
+        ("LEASE_SECONDS", "nan"),
+        ("COMMIT_SECONDS", "-1"),
+        ("PERSIST_SECONDS", "inf"),
+        ("REPUBLISH_SECONDS", "-0.5"),
+        ("REDRIVE_SECONDS", "nan"),
+        ("PERSIST_MIB", "0"),
+        ("DECODER_WINDOW_MIB", "0"),
+        ("RPC_TIMEOUT_SECONDS", "0"),
+        ("CHAIN_ID", str(2**63)),
+        ("WINDOW", "1000001"),
+        ("BATCH_SIZE", "100001"),
+        ("TOPIC_PREFIX", "a b"),
+        ("TOPIC_PREFIX", "a/b"),
+        ("TOPIC_PREFIX", "ä"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named(name: str, value: str) -> None:
@@ -50,6 +71,20 @@ def test_a_value_that_does_not_fit_is_named(name: str, value: str) -> None:
         Settings.from_env({name: value}, NOWHERE)
 
     assert caught.value.code == "SETTING_INVALID"
+
+
+def test_every_number_has_its_ends_and_every_default_lies_between() -> None:
+    for each in fields(Settings):
+        if isinstance(each.default, int | float):
+            assert Settings.from_env({each.name.upper(): str(each.default)}, NOWHERE) == Settings()
+            with pytest.raises(UserError, match=each.name.upper()):
+                Settings.from_env({each.name.upper(): "9" * 30}, NOWHERE)
+
+
+def test_the_ends_themselves_fit() -> None:
+    found = Settings.from_env({"CHAIN_ID": str(2**63 - 1), "METRICS_PORT": "65535", "TOPIC_PREFIX": "a.B_c-1"}, NOWHERE)
+
+    assert (found.chain_id, found.metrics_port, found.topic_prefix) == (2**63 - 1, 65535, "a.B_c-1")
 
 
 def test_what_a_command_needs_and_is_missing_is_named_with_a_way_out() -> None:

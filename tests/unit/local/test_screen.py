@@ -86,3 +86,10 @@ def test_the_report_names_dead_letters_and_restarts() -> None:
         "started again: decoder-0 2 times",
         "1 dead letters RECEIPTS_ROOT_MISMATCH: `indexer dlq list` shows them",
     ]
+
+
+def test_a_line_of_progress_says_done_or_how_long_is_left() -> None:
+    rates = rates_after(0, 100, 200)
+
+    assert rates.lines([replace(JOB, stored=200)])[0].endswith("100 blocks/s, 8 s left")
+    assert rates.lines([replace(JOB, stored=1000)])[0].endswith("100 blocks/s, done")

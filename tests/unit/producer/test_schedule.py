@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from services.producer.schedule import Allowance, Measured, stripes_now
 
 
@@ -25,6 +27,19 @@ def test_what_is_parked_does_not_count_but_lets_only_one_window_more_out() -> No
 
 def test_without_a_rate_everything_may_go() -> None:
     assert Allowance().take(None, now=0.0, wanted=640) == 640
+
+
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), float("-inf")])
+def test_a_stored_rate_that_cannot_be_kept_is_no_limit(rate: float) -> None:
+    allowance = Allowance()
+
+    assert [allowance.take(rate, now=now, wanted=640) for now in (0.0, 1.0, 2.0)] == [640, 640, 640]
+
+
+def test_a_stored_job_that_nobody_checked_asks_for_no_more_than_an_option_may() -> None:
+    most = stripes_now(window=2**31 - 1, under_way=0, parked=0, partitions=12, batch_size=2**31 - 1)
+
+    assert most == -(-100_000 // 64)
 
 
 def test_a_rate_is_kept_over_time() -> None:
