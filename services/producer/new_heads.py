@@ -81,6 +81,6 @@ async def _until_silent(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterato
     """Yield messages until the connection closes; TimeoutError when it is silent for too long."""
     while True:
         message = await socket.receive(timeout=_SILENCE_SECONDS)
-        if message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
+        if message.type.name in ("CLOSE", "CLOSED", "ERROR"):
             return
         yield message
