@@ -26,6 +26,7 @@ from devchain.recorded import RecordedChain, RecordingError, read_lines
 from devchain.server import Server
 from devchain.store import Store
 
+_PORT = click.IntRange(0, 65_535)
 _CHAIN_OPTIONS = [
     click.option("--seed", default=1, show_default=True, help="The same seed, the same bytes."),
     click.option(
@@ -68,12 +69,12 @@ _GROWTH_OPTIONS = [
     click.option(
         "--reorg-depth", type=click.IntRange(1), default=5, show_default=True, help="How deep forks by chance go."
     ),
-    click.option("--ws-port", type=int, help="Serve eth_subscribe over WebSocket there; 0 takes a free port."),
+    click.option("--ws-port", type=_PORT, help="Serve eth_subscribe over WebSocket there; 0 takes a free port."),
 ]
 _SERVE_OPTIONS = [
     click.option("--host", default="127.0.0.1", show_default=True),
-    click.option("--port", default=8545, show_default=True, help="0 takes a free one."),
-    click.option("--twin-port", type=int, help="A second endpoint of the chain, with faults of its own."),
+    click.option("--port", type=_PORT, default=8545, show_default=True, help="0 takes a free one."),
+    click.option("--twin-port", type=_PORT, help="A second endpoint of the chain, with faults of its own."),
     click.option("--twin-lag", default=3, show_default=True, help="How many blocks the twin is behind."),
     click.option("--latency-ms", type=float, help="Wait before every answer."),
     click.option("--no-receipts-method", is_flag=True, help="Without eth_getBlockReceipts."),
@@ -178,7 +179,10 @@ def _chain(options: dict[str, Any]) -> ChainFile:
     except ValueError:
         raise click.UsageError("--huge takes HEIGHT or HEIGHT:BYTES") from None
     params = ChainParams(**values)
-    return open_chain(params, options["cache"], jobs=options["jobs"], progress=_Progress())
+    try:
+        return open_chain(params, options["cache"], jobs=options["jobs"], progress=_Progress())
+    except OSError as error:
+        raise click.ClickException(f"cannot build into {options['cache']}: {error.strerror}") from error
 
 
 class _Progress:

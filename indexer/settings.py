@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -123,6 +123,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "session_timeout_seconds": (0.001, 86_400),
     "metrics_port": (0, 65_535),
 }
+_URLS = ("rpc_urls", "rpc_ws_url", "schema_registry_url", "database_url")
 _TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]*")
 
 
@@ -130,7 +131,7 @@ def read(environ: Mapping[str, str] | None = None, dotenv: Path | None = None) -
     """Return every setting as (value, origin); origin is `environment`, `.env` or `default`."""
     environ = os.environ if environ is None else environ
     path = Path(".env") if dotenv is None else dotenv
-    from_file = {k: v for k, v in dotenv_values(path).items() if v is not None} if path.is_file() else {}
+    from_file = _from_file(path)
     hints = get_type_hints(Settings)
     found: dict[str, tuple[Any, str]] = {}
     for each in fields(Settings):
@@ -142,6 +143,15 @@ def read(environ: Mapping[str, str] | None = None, dotenv: Path | None = None) -
         else:
             found[each.name] = (each.default, "default")
     return found
+
+
+def _from_file(path: Path) -> dict[str, str]:
+    try:
+        return {k: v for k, v in dotenv_values(path).items() if v is not None} if path.is_file() else {}
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text", code="SETTING_INVALID") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}", code="SETTING_INVALID") from None
 
 
 def _parse(name: str, kind: Any, text: str) -> Any:
@@ -166,6 +176,8 @@ def _check(name: str, value: Any, text: str) -> None:
     """Raise UserError for what no column, timer, port or topic can hold."""
     if name == "topic_prefix" and not _TOPIC_NAME.fullmatch(value):
         raise UserError(f"TOPIC_PREFIX={text!r}: only letters, digits, '.', '_' and '-'", code="SETTING_INVALID")
+    if name in _URLS:
+        _check_urls(name, value if isinstance(value, tuple) else (value,))
     if name not in _RANGES:
         return
     least, most = _RANGES[name]
@@ -173,6 +185,19 @@ def _check(name: str, value: Any, text: str) -> None:
         raise UserError(f"{name.upper()}={text}: at least {least:g}", code="SETTING_INVALID")
     if value > most:
         raise UserError(f"{name.upper()}={text}: at most {most:.15g}", code="SETTING_INVALID")
+
+
+def _check_urls(name: str, urls: Iterable[str]) -> None:
+    """Raise UserError for an address that cannot be taken apart; it is not quoted, for it may hold a key."""
+    for url in urls:
+        try:
+            parts = urlsplit(url)
+            if name != "database_url":  # libpq takes several hosts, each with a port
+                _ = parts.port
+        except ValueError:
+            raise UserError(
+                f"{name.upper()}: not a URL, or one with an impossible port", code="SETTING_INVALID"
+            ) from None
 
 
 def shown(name: str, value: Any) -> str:
@@ -183,8 +208,10 @@ def shown(name: str, value: Any) -> str:
 
 
 def _host(url: str) -> str:
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
+        if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+            return "…"  # a bare / or # in a password: what looks like host and port may be its beginning
         return f"{parts.scheme}://…@{parts.hostname or ''}:{parts.port or ''}/…" if parts.scheme else "…"
     except ValueError:
         return "…"

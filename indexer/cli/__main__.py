@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import traceback
+from pathlib import Path
 
 import click
 
@@ -69,6 +72,23 @@ def run(arguments: list[str] | None = None) -> int:
     except IndexerError as error:
         click.echo(f"error: {error}", err=True)
         return 2 if isinstance(error, UserError) else 1
+    except Exception as error:
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    """Say what happened and where; an error's own text, which may quote an address with its password, is left out."""
+    if isinstance(error, OSError) and error.filename is not None:
+        click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        return 1
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
+    kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    more = "" if os.environ.get("INDEXER_TRACEBACK") else "; INDEXER_TRACEBACK=1 shows more"
+    click.echo(f"error: {kind} at {place}: this is a bug of ours{more}", err=True)
+    if not more:
+        click.echo("".join(traceback.format_list(frames)), err=True, nl=False)
+    return 1
 
 
 if __name__ == "__main__":

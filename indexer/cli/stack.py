@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from indexer import stack as local
+from indexer.errors import UserError
 from indexer.stack import report
 
 DEFAULT = Path(".local/stack")
@@ -21,6 +25,26 @@ data_dir_option = click.option(
     show_default=True,
     help="Folder with everything that belongs to the stack.",
 )
+
+
+def _in_folder(command: Callable[..., None]) -> Callable[..., None]:
+    """Tell of a folder that cannot be made, read or written in one line; it is the user's to choose."""
+
+    @functools.wraps(command)
+    def run(data_dir: Path, **options: Any) -> None:
+        try:
+            command(data_dir=data_dir, **options)
+        except OSError as error:
+            if not error.filename or not _belong_together(Path(str(error.filename)), data_dir):
+                raise
+            raise UserError(f"--data-dir {data_dir} cannot be used: {error.strerror}") from None
+
+    return run
+
+
+def _belong_together(path: Path, folder: Path) -> bool:
+    path, folder = path.absolute(), folder.absolute()
+    return path.is_relative_to(folder) or folder.is_relative_to(path)
 
 
 @click.group("stack")
@@ -34,6 +58,7 @@ def stack() -> None:
 @stack.command()
 @click.option("--brokers", type=click.Choice(["1", "3"]), help="Number of brokers.  [default: 1, or as it was]")
 @data_dir_option
+@_in_folder
 def up(brokers: str | None, data_dir: Path) -> None:
     """Start what does not run yet; returns when everything answers."""
     external = report.external(data_dir, os.environ)
@@ -64,6 +89,7 @@ def up(brokers: str | None, data_dir: Path) -> None:
 @stack.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @data_dir_option
+@_in_folder
 def status(as_json: bool, data_dir: Path) -> None:
     """Show what runs and whether it answers; exit code 1 when something does not."""
     seen = report.status(data_dir)
@@ -78,6 +104,7 @@ def status(as_json: bool, data_dir: Path) -> None:
 
 @stack.command()
 @data_dir_option
+@_in_folder
 def env(data_dir: Path) -> None:
     """Print the exports that other commands need."""
     found = local.connect(data_dir)
@@ -88,6 +115,7 @@ def env(data_dir: Path) -> None:
 @stack.command()
 @click.option("--wipe", is_flag=True, help="Remove the folder with all data, too.")
 @data_dir_option
+@_in_folder
 def down(wipe: bool, data_dir: Path) -> None:
     """Stop what `up` started; the data stays unless --wipe is given."""
     running = local.is_running(data_dir)

@@ -36,8 +36,11 @@ class External:
 
 def host(database_url: str) -> str:
     """Host and port of a database URL."""
-    parts = urlsplit(database_url)
-    return f"{parts.hostname or 'local socket'}:{parts.port or 5432}"
+    try:
+        parts = urlsplit(database_url)
+        return f"{parts.hostname or 'local socket'}:{parts.port or 5432}"
+    except ValueError:
+        raise UserError("DATABASE_URL is not a valid postgresql:// URL", code="DATABASE_URL_INVALID") from None
 
 
 def external(data_dir: Path, environment: Mapping[str, str]) -> External:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -23,6 +23,7 @@ Connection = psycopg.Connection[Any]
 REVISION = "0004"  # what this code needs; a test compares it with the newest migration
 _NAME_BYTES = 63  # PostgreSQL cuts application_name there
 _CONNECT_SECONDS = 5
+_LAST_PORT = 65_535
 _WAY_OUT = "run `indexer db migrate`"
 
 
@@ -86,15 +87,33 @@ def psycopg_url(url: str) -> str:
 
     Raises UserError when it is not a PostgreSQL URL.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise UserError("DATABASE_URL is not a valid postgresql:// URL", code="DATABASE_URL_INVALID") from None
     if parts.scheme.split("+")[0] not in ("postgresql", "postgres"):
         raise UserError("DATABASE_URL is not a postgresql:// URL", code="DATABASE_URL_INVALID")
-    plain = urlunsplit(parts._replace(scheme="postgresql"))
+    plain = f"postgresql:{url.strip().partition(':')[2]}"  # put together from its parts, a socket's would lose its //
     try:
-        conninfo_to_dict(plain)
+        _check_parts(conninfo_to_dict(plain))
     except psycopg.ProgrammingError:
         raise UserError("DATABASE_URL is not a valid postgresql:// URL", code="DATABASE_URL_INVALID") from None
     return plain
+
+
+def _check_parts(info: Mapping[str, Any]) -> None:
+    """Raise UserError where libpq read the URL otherwise than it was meant; nothing of it is quoted, it may be secret.
+
+    A bare `@` or `/` in a password makes its rest a host, a port or a name of a database.
+    """
+    host, name = str(info.get("host") or ""), str(info.get("dbname") or "")
+    if "@" in name or "@" in host.lstrip("@"):  # an abstract socket begins with one
+        text = "DATABASE_URL: in user and password write %40 for @ and %2F for /"
+        raise UserError(text, code="DATABASE_URL_INVALID")
+    for port in str(info.get("port") or "").split(","):
+        if port and not (port.isascii() and port.isdigit() and 0 < int(port) <= _LAST_PORT):
+            text = f"DATABASE_URL: the port is not a number from 1 to {_LAST_PORT}"
+            raise UserError(text, code="DATABASE_URL_INVALID")
 
 
 def check_revision(connection: Connection) -> None:
@@ -126,7 +145,14 @@ def _connect(url: str, name: str) -> Connection:
     try:
         return psycopg.connect(make_conninfo("", **options), prepare_threshold=2)
     except psycopg.OperationalError as error:
-        raise _refusal(error, str(info.get("host") or "local"), str(info.get("dbname") or "")) from None
+        raise _refusal(error, _address(info), str(info.get("dbname") or "")) from None
+
+
+def _address(info: Mapping[str, Any]) -> str:
+    """Return host and port as they may be shown: only what follows the last `@`, before which a password may be."""
+    host = str(info.get("host") or "local").rpartition("@")[2]
+    host = f"[{host}]" if ":" in host else host
+    return f"{host}:{info['port']}" if info.get("port") else host
 
 
 def _refusal(error: psycopg.OperationalError, host: str, name: str) -> OutageError | UserError:

@@ -357,4 +357,4 @@ def test_a_range_that_is_none_is_one_line(stored: Settings, command: Command) ->
 def test_a_database_out_of_reach_is_one_line(stored: Settings, command: Command) -> None:
     ran = command(replace(stored, database_url="postgresql://postgres:secret@127.0.0.1:1/x"), "verify")
 
-    assert one_line(ran, 1) == "error: the database at 127.0.0.1 does not answer"
+    assert one_line(ran, 1) == "error: the database at 127.0.0.1:1 does not answer"

@@ -98,6 +98,8 @@ def test_secrets_are_shown_by_host_only() -> None:
         "https://node.example/…", "https://…@node.example:/…"
     )
     assert shown("rpc_urls", ("http://a:notaport/x",)) == "…"
+    assert shown("rpc_urls", ("http://[::1/x",)) == "…"
+    assert shown("database_url", "postgresql://me:12/secret@db/x") == "…"
     assert shown("chain_id", 1) == "1"
 
 
