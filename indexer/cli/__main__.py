@@ -81,6 +81,11 @@ def _unexpected(error: Exception) -> int:
     if isinstance(error, OSError) and error.filename is not None:
         click.echo(f"error: {error.filename}: {error.strerror}", err=True)
         return 1
+    if any(each.__name__ == "OperationalError" and each.__module__ == "psycopg" for each in type(error).__mro__):
+        click.echo(
+            "error: the database went away, or could not do it now: try again", err=True
+        )  # by name: not loaded here
+        return 1
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
     kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from devchain.__main__ import main as devchain
@@ -138,6 +139,16 @@ def test_more_of_it_is_shown_when_asked_for_but_no_text(
     said = capsys.readouterr().err
     assert "in main" in said
     assert SECRET not in said
+
+
+def test_a_database_that_goes_away_in_between_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_line, "cli", Broken(psycopg.errors.AdminShutdown(SECRET)))
+
+    assert run([]) == 1
+
+    assert one_line(capsys) == "error: the database went away, or could not do it now: try again"
 
 
 def test_a_file_that_cannot_be_used_is_no_bug(
