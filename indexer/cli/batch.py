@@ -200,7 +200,8 @@ def process(
 ) -> None:
     """Run producer, decoders and persisters on this machine until the queued jobs are done.
 
-    Exit code 0: every block is stored; 1: the jobs ended, some blocks are dead letters.
+    Exit code 0: every block is stored; 1: nothing is under way any more, but some blocks are dead
+    letters, or a job is paused or was cancelled.
     """
     from indexer.local.process import process_jobs
 

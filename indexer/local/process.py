@@ -43,6 +43,11 @@ class Report:
     restarts: dict[str, int]
     indexes_built: int
 
+    @property
+    def complete(self) -> bool:
+        """Whether every job is done with every block of it stored: none paused or cancelled, no dead letter."""
+        return all(job["state"] == "done" and job["stored"] == job["total"] for job in self.jobs)
+
 
 def process_jobs(
     settings: Settings,
@@ -54,7 +59,7 @@ def process_jobs(
     keep_running: bool,
     as_json: bool,
 ) -> bool:
-    """Run the services until no live job is left; return whether every block of them is stored.
+    """Run the services until no job is under way; return whether all are done and every block of them is stored.
 
     Ctrl-C stops the services in order; the jobs stay queued and go on where they were.
     """
@@ -75,7 +80,7 @@ def process_jobs(
     finally:
         supervisor.stop()
     click.echo(json.dumps(asdict(report), default=str) if as_json else "\n".join(report_lines(report)))
-    return report.dead == 0
+    return report.complete
 
 
 def _exported() -> dict[str, str]:

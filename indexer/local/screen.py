@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -89,10 +89,7 @@ def _processes(supervisor: Supervisor) -> RenderableType:
 
 
 def report_lines(report: Report) -> list[str]:
-    lines = [
-        f"job {job['id']}: {job['state']}, {job['stored']:,} stored, {job['dead']:,} dead of {job['total']:,}"
-        for job in report.jobs
-    ]
+    lines = [_job_line(job) for job in report.jobs]
     lines.append(
         f"{report.stored:,} blocks in {report.seconds:.1f} s, {report.blocks_per_second:,.0f} blocks/s;"
         f" {report.indexes_built} indexes built"
@@ -103,3 +100,11 @@ def report_lines(report: Report) -> list[str]:
     for code, count in report.dead_letters.items():
         lines.append(f"{count:,} dead letters {code}: `indexer dlq list` shows them")
     return lines
+
+
+def _job_line(job: Mapping[str, Any]) -> str:
+    if job["state"] == "done":
+        return f"job {job['id']}: done, {job['stored']:,} stored, {job['dead']:,} dead of {job['total']:,}"
+    dead = f", {job['dead']:,} dead" if job["dead"] else ""
+    hint = f"; `indexer batch resume {job['id']}`" if job["state"] == "paused" else ""
+    return f"job {job['id']}: {job['state']}, {job['stored']:,} of {job['total']:,} stored{dead}{hint}"

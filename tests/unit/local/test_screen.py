@@ -93,3 +93,29 @@ def test_a_line_of_progress_says_done_or_how_long_is_left() -> None:
 
     assert rates.lines([replace(JOB, stored=200)])[0].endswith("100 blocks/s, 8 s left")
     assert rates.lines([replace(JOB, stored=1000)])[0].endswith("100 blocks/s, done")
+
+
+def report_of(*jobs: dict[str, object]) -> Report:
+    return Report([{"id": 3, "dead": 0, "total": 10_000, **job} for job in jobs], 1.0, 0, 0, 0.0, {}, {}, 0)
+
+
+def test_a_job_that_is_paused_or_cancelled_is_told_and_nothing_is_complete() -> None:
+    report = report_of({"state": "paused", "stored": 120}, {"id": 4, "state": "cancelled", "stored": 9, "dead": 1})
+
+    assert report_lines(report)[:2] == [
+        "job 3: paused, 120 of 10,000 stored; `indexer batch resume 3`",
+        "job 4: cancelled, 9 of 10,000 stored, 1 dead",
+    ]
+    assert not report.complete
+
+
+@pytest.mark.parametrize(
+    ("state", "stored", "complete"),
+    [("done", 10_000, True), ("done", 9_999, False), ("paused", 10_000, False), ("cancelled", 120, False)],
+)
+def test_a_run_is_complete_when_every_job_is_done_and_all_of_it_is_stored(
+    state: str, stored: int, complete: bool
+) -> None:
+    done: dict[str, object] = {"state": "done", "stored": 10_000}
+
+    assert report_of(done, {"state": state, "stored": stored}).complete == complete
