@@ -118,7 +118,7 @@ def _described(topic: Topic, there: ExistingTopic | None) -> dict[str, Any]:
 
 
 def _lines(topic: Topic, there: ExistingTopic | None) -> list[str]:
-    flow = f"{', '.join(topic.producers)} → {', '.join(topic.consumers)}"
+    flow = f"{', '.join(topic.producers)} → {', '.join(topic.consumers) or 'no service'}"
     state = "missing: run `indexer topics apply`"
     if there is not None:
         state = f"{there.partitions} partitions, replication {there.replication}, id {there.id}"

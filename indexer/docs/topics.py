@@ -55,7 +55,7 @@ def _flow(topic: Topic) -> tuple[str, ...]:
         topic.about,
         ", ".join(f"`{each}`" for each in topic.schemas),
         ", ".join(topic.producers),
-        ", ".join(topic.consumers),
+        ", ".join(topic.consumers) or "no service",
         f"`{topic.dead_letters}`" if topic.dead_letters else "",
     )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import schemas
+import services
 from indexer.topics import (
     DECODED,
     DLQ,
@@ -75,6 +77,15 @@ def test_names_carry_the_prefix_and_roles_do_not() -> None:
 
 def test_the_file_declares_the_topics_that_code_asks_for_and_no_others() -> None:
     assert set(load_topics().by_role) == {*WORK, *RETRY, DECODED, DLQ, EVENTS}
+
+
+def test_only_services_that_exist_are_said_to_write_or_read_a_topic() -> None:
+    existing = {each.parent.name for each in Path(services.__file__ or "").parent.glob("*/main.py")}
+
+    for topic in load_topics():
+        assert set(topic.producers) <= existing | {"cli"}
+        assert set(topic.consumers) <= existing
+    assert load_topics()[DECODED].producers == ("decoder", "producer")  # blocks, and rollbacks of the follower
 
 
 def test_all_topics_but_the_events_have_equally_many_partitions() -> None:

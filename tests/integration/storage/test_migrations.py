@@ -14,6 +14,7 @@ from indexer.storage import engine
 from indexer.storage.migrate import check, migrate, newest_revision
 from indexer.storage.partitions import ensure_partitions
 from tests.support.command_line import Command
+from tests.support.rows import insert_blocks
 
 pytestmark = pytest.mark.integration
 
@@ -110,6 +111,32 @@ def test_the_views_answer(migrated: Settings, database: engine.Connection) -> No
     assert database.execute("SELECT canonical_to FROM canonical_to").fetchall() == [(9,)]
     for table in ("blocks", "transactions", "logs", "token_transfers"):
         assert database.execute(f"SELECT * FROM ethereum_etl.{table}").fetchall() == []  # type: ignore[call-overload]
+
+
+def test_coverage_names_each_complete_range_and_contiguous_to_the_end_of_the_first(
+    migrated: Settings, database: engine.Connection
+) -> None:
+    insert_blocks(database, (*range(1, 11), *range(210, 221), 250), chain_id=1)
+    insert_blocks(database, (7, 8), chain_id=2)
+
+    ranges = database.execute("SELECT chain_id, from_number, to_number, blocks FROM coverage ORDER BY 1, 2").fetchall()
+    assert ranges == [(1, 1, 10, 10), (1, 210, 220, 11), (1, 250, 250, 1), (2, 7, 8, 2)]
+    first = database.execute("SELECT chain_id, from_number, contiguous_to FROM contiguous_to ORDER BY 1").fetchall()
+    assert first == [(1, 1, 10), (2, 7, 8)]
+
+
+def test_where_nothing_is_followed_sums_go_to_the_end_of_what_is_complete(
+    migrated: Settings, database: engine.Connection
+) -> None:
+    insert_blocks(database, (*range(1, 11), 250), chain_id=1)
+    limit = """
+        SELECT coalesce((SELECT canonical_to FROM canonical_to WHERE chain_id = 1),
+                        (SELECT contiguous_to FROM contiguous_to WHERE chain_id = 1))
+    """  # as in docs/guide/following.md
+
+    assert database.execute(limit).fetchall() == [(10,)]
+    database.execute("INSERT INTO chain_state (chain_id, canonical_to) VALUES (1, 8)")
+    assert database.execute(limit).fetchall() == [(8,)]
 
 
 def test_db_commands(command: Command, database_url: str) -> None:
