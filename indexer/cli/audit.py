@@ -119,19 +119,19 @@ def _positions(connection: Connection, settings: Settings, run: Audit) -> None:
 def _sample(settings: Settings, run: Audit, numbers: list[int], second_url: str | None) -> None:
     import requests.exceptions
 
-    from indexer.cli.node import head
+    from indexer.cli.node import answering
     from indexer.verification.node import Node
 
-    head(settings)  # one clear line when no node answers, or one of another chain
+    url, _ = answering(settings)  # one clear line when no node answers, or one of another chain
     try:
-        for _ in run.sample(numbers, Node(settings.rpc_urls[0]), Node(second_url) if second_url else None):
+        for _ in run.sample(numbers, Node(url), Node(second_url) if second_url else None):
             pass
     except requests.exceptions.RequestException as error:
         raise OutageError(f"a node stopped answering: {type(error).__name__}", code="NODE_DOWN") from None
 
 
 def _chosen(first: int, last: int, sample: int) -> list[int]:
-    from indexer.verification.checks import spread
+    from indexer.verification.sample import spread
 
     return spread(first, last, sample)
 

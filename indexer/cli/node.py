@@ -16,7 +16,12 @@ _SECONDS = 5.0
 
 
 def head(settings: Settings) -> int:
-    """Return the number of the newest block, from the first endpoint that answers.
+    """Return the number of the newest block, from the first endpoint that answers; raises as `answering`."""
+    return answering(settings)[1]
+
+
+def answering(settings: Settings) -> tuple[str, int]:
+    """Return the first endpoint that answers, and the number of its newest block.
 
     Raises OutageError when none does, FatalError when a node serves another chain.
     """
@@ -34,7 +39,7 @@ def head(settings: Settings) -> int:
                 f"{host} serves chain {chain_id}, CHAIN_ID is {settings.chain_id}: set one of them right",
                 code="WRONG_CHAIN",
             )
-        return number
+        return url, number
     raise OutageError(f"no node answers ({'; '.join(failures)}): check RPC_URLS", code="NODE_DOWN")
 
 

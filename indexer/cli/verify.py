@@ -16,6 +16,7 @@ from indexer.settings import Settings
 if TYPE_CHECKING:
     from indexer.storage.jobs import Connection
     from indexer.verification.checks import Finding
+    from indexer.verification.node import Node
 
 
 @click.command("verify")
@@ -28,18 +29,25 @@ def verify(first: int | None, last: int | None, sample: int, offline: bool, as_j
     """Check the stored blocks: gaps, parent links, counts, balances against transfers; and, against the node, hash and
     roots recomputed from the stored rows and the ledger against balanceOf, on a sample.
 
+    Every block of a range that is named must be stored; without --from and --to, the blocks of every job that is done
+    and what was followed. The ledger is compared over each stretch without a hole.
+
     Exit code 0: nothing wrong; 1: something is.
     """
     from indexer.cli.batch import database
+    from indexer.verification import extent
 
     settings = Settings.from_env().require("database_url", *([] if offline else ["rpc_urls"]))
     with database(settings) as connection:
         low, high = _stored(connection, settings.chain_id)
+        named = first is not None or last is not None
         first, last = low if first is None else first, high if last is None else last
         if last < first:
             raise UserError(f"the range {first}–{last} is empty", code="BAD_RANGE")
+        node = None if offline else _node(settings)  # told at once, not after minutes of looking at the database
+        wanted = f"{{[{first},{last + 1})}}" if named else extent.wanted_by_jobs(connection, settings.chain_id)
         findings = []
-        for finding in _run(connection, settings, first, last, sample, offline):
+        for finding in _run(connection, node, settings.chain_id, (first, last), wanted, sample):
             findings.append(finding)
             if not as_json:
                 _say(finding)
@@ -50,26 +58,31 @@ def verify(first: int | None, last: int | None, sample: int, offline: bool, as_j
     raise click.exceptions.Exit(1 if any(f.wrong for f in findings) else 0)
 
 
-def _run(
-    connection: Connection, settings: Settings, first: int, last: int, sample: int, offline: bool
-) -> Iterator[Finding]:
-    from indexer.verification import checks
+def _node(settings: Settings) -> Node:
+    """Return the first node that answers; raises OutageError when none does, FatalError for one of another chain."""
+    from indexer.cli.node import answering
+    from indexer.verification.node import Node
 
-    for check in (checks.gaps, checks.parent_links, checks.counts):
-        yield check(connection, settings.chain_id, first, last)
-    yield checks.transfers_in_balances(connection, settings.chain_id)
-    if offline:
+    return Node(answering(settings)[0])
+
+
+def _run(
+    connection: Connection, node: Node | None, chain_id: int, ends: tuple[int, int], wanted: str, sample: int
+) -> Iterator[Finding]:
+    from indexer.verification import checks, extent
+
+    yield checks.gaps(connection, chain_id, wanted)
+    yield checks.parent_links(connection, chain_id, *ends)
+    yield checks.counts(connection, chain_id, *ends)
+    yield checks.transfers_in_balances(connection, chain_id)
+    if node is None:
         return
     import requests.exceptions
 
-    from indexer.cli.node import head
-    from indexer.verification.node import Node
-
-    head(settings)  # one clear line when no node answers, or one of another chain
-    node = Node(settings.rpc_urls[0])
+    heights = extent.sampled(extent.stretches(connection, chain_id, *ends), sample)
     try:
-        yield checks.roots(connection, node, settings.chain_id, checks.spread(first, last, sample))
-        yield checks.ledger(connection, node, settings.chain_id, first, last, sample)
+        yield checks.roots(connection, node, chain_id, [number for _, numbers in heights for number in numbers])
+        yield checks.ledger(connection, node, chain_id, heights, sample)
     except requests.exceptions.RequestException as error:
         raise OutageError(f"the node stopped answering: {type(error).__name__}", code="NODE_DOWN") from None
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from indexer.chain.rules import rules_for
@@ -11,6 +10,7 @@ from indexer.chain.verify import verify
 from indexer.errors import PoisonError
 from indexer.storage.jobs import Connection
 from indexer.storage.stored import load_block
+from indexer.verification.extent import Stretch
 from indexer.verification.node import Node
 
 _SHOWN = 20  # problems that a check keeps; all are counted
@@ -32,23 +32,31 @@ class Finding:
             self.problems.append(problem)
 
 
-def gaps(connection: Connection, chain_id: int, first: int, last: int) -> Finding:
-    """Every number from first to last is stored, but for what is a known dead letter."""
-    finding = Finding("gaps", looked_at=last - first + 1)
+def gaps(connection: Connection, chain_id: int, wanted: str) -> Finding:
+    """Every number of `wanted`, a literal of int8multirange, is stored; a block that is a dead letter is not."""
+    finding = Finding("gaps")
     rows = connection.execute(
         """
-        WITH edges AS (
-            SELECT number, lead(number) OVER (ORDER BY number) AS following FROM (
-                SELECT %(first)s::bigint - 1 AS number
-                UNION ALL SELECT number FROM blocks WHERE chain_id = %(chain)s AND number BETWEEN %(first)s AND %(last)s
-                UNION ALL SELECT %(last)s::bigint + 1) AS n)
-        SELECT number + 1, following - 1 FROM edges WHERE following > number + 1 ORDER BY 1
+        WITH stored AS (
+            SELECT coalesce(range_agg(int8range(low, high, '[]')), '{}') AS ranges FROM (
+                SELECT min(number) AS low, max(number) AS high FROM (
+                    SELECT number, number - row_number() OVER (ORDER BY number) AS island FROM blocks
+                    WHERE chain_id = %(chain)s AND number >= lower(%(wanted)s::int8multirange)
+                      AND number < upper(%(wanted)s::int8multirange)) AS numbered
+                GROUP BY island) AS islands)
+        SELECT false, lower(r), upper(r) - 1 FROM unnest(%(wanted)s::int8multirange) AS r
+        UNION ALL
+        SELECT true, lower(r), upper(r) - 1 FROM stored, unnest(%(wanted)s::int8multirange - stored.ranges) AS r
+        ORDER BY 1, 2
         """,
-        {"chain": chain_id, "first": first, "last": last},
+        {"chain": chain_id, "wanted": wanted},
     ).fetchall()
-    for low, high in rows:
-        finding.note(f"blocks {low}–{high} are not stored")
-        finding.wrong += high - low  # count blocks, not ranges
+    for missing, low, high in rows:
+        if missing:
+            finding.note(f"blocks {low}–{high} are not stored")
+            finding.wrong += high - low  # count blocks, not ranges
+        else:
+            finding.looked_at += high - low + 1
     return finding
 
 
@@ -137,25 +145,33 @@ def transfers_in_balances(connection: Connection, chain_id: int) -> Finding:
     return finding
 
 
-def ledger(connection: Connection, node: Node, chain_id: int, first: int, last: int, sample: int) -> Finding:
-    """What a holder gained from first to last is balanceOf(last) − balanceOf(first − 1), on a sample of holders."""
+def ledger(
+    connection: Connection, node: Node, chain_id: int, heights: Sequence[tuple[Stretch, list[int]]], most: int
+) -> Finding:
+    """What a holder gained over a stretch is balanceOf(its last) − balanceOf(its first − 1), on a sample of holders.
+
+    Over a hole nothing can be compared: what was gained in blocks that are not stored is not known.
+    """
     finding = Finding("ledger")
-    for token, token_id, standard, holder, gained in _holders(connection, chain_id, first, last, sample):
-        after = node.balance_of(standard, token, token_id, holder, last)
-        before = node.balance_of(standard, token, token_id, holder, first - 1) if first > 0 else 0
-        if after is None or before is None:
-            finding.skipped += 1
-            continue
-        finding.looked_at += 1
-        if after - before != gained:
-            finding.note(f"0x{holder.hex()} of {standard} 0x{token.hex()}: ledger {gained}, node {after - before}")
+    blocks = sum(len(numbers) for _, numbers in heights)
+    for (first, last), numbers in heights:
+        share = max(most * len(numbers) // blocks, 1)
+        for token, token_id, standard, holder, gained in _holders(connection, chain_id, first, last, numbers, share):
+            after = node.balance_of(standard, token, token_id, holder, last)
+            before = node.balance_of(standard, token, token_id, holder, first - 1) if first > 0 else 0
+            if after is None or before is None:
+                finding.skipped += 1
+                continue
+            finding.looked_at += 1
+            if after - before != gained:
+                finding.note(f"0x{holder.hex()} of {standard} 0x{token.hex()}: ledger {gained}, node {after - before}")
     return finding
 
 
 def _holders(
-    connection: Connection, chain_id: int, first: int, last: int, sample: int
+    connection: Connection, chain_id: int, first: int, last: int, blocks: list[int], most: int
 ) -> list[tuple[bytes, int, str, bytes, int]]:
-    """Return (token, token id, standard, holder, gained) of a sample of the holders in a sample of blocks."""
+    """Return (token, token id, standard, holder, gained from first to last) of a sample of the holders in blocks."""
     rows = connection.execute(
         """
         WITH touched AS (
@@ -163,7 +179,7 @@ def _holders(
                    CASE standard WHEN 'erc1155' THEN token_id END AS token_id
             FROM position_entries
             WHERE chain_id = %(chain)s AND block_number = ANY(%(blocks)s)
-        ), chosen AS (SELECT * FROM touched ORDER BY md5(holder || token_address) LIMIT %(sample)s)
+        ), chosen AS (SELECT * FROM touched ORDER BY md5(holder || token_address) LIMIT %(most)s)
         SELECT c.token_address, coalesce(c.token_id, 0), c.standard, c.holder, (
             SELECT coalesce(sum(CASE WHEN t.to_address = c.holder THEN t.amount ELSE 0 END
                      - CASE WHEN t.from_address = c.holder THEN t.amount ELSE 0 END), 0)
@@ -173,16 +189,6 @@ def _holders(
               AND (t.to_address = c.holder OR t.from_address = c.holder))
         FROM chosen c
         """,
-        {"chain": chain_id, "first": first, "last": last, "blocks": spread(first, last, sample), "sample": sample},
+        {"chain": chain_id, "first": first, "last": last, "blocks": blocks, "most": most},
     ).fetchall()
     return [(bytes(t), int(i), str(s), bytes(h), int(g)) for t, i, s, h, g in rows]
-
-
-def spread(first: int, last: int, most: int) -> list[int]:
-    """Return up to `most` heights spread over the range, both ends among them, the same for the same range."""
-    if last - first + 1 <= most:
-        return list(range(first, last + 1))
-    chosen = random.Random(f"{first}-{last}")  # noqa: S311  # a sample that can be repeated, not a secret
-    width = (last - first) / (most - 1) if most > 1 else 0.0
-    inner = {first + round(i * width + chosen.uniform(-0.4, 0.4) * width) for i in range(1, most - 1)}
-    return sorted({min(max(number, first), last) for number in inner} | {first, last})

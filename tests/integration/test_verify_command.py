@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,8 +17,9 @@ from aiohttp import web
 from devchain.build import open_chain
 from devchain.client import Devchain
 from devchain.params import ChainParams
+from indexer.jobs.ranges import Ranges
 from indexer.settings import Settings
-from indexer.storage import engine
+from indexer.storage import engine, following, jobs
 from tests.support.command_line import Command, Ran
 from tests.support.deployment import own_database
 from tests.support.fake_node import FakeNode
@@ -31,10 +33,11 @@ CHECKS = ["gaps", "parent links", "counts", "balances", "roots", "ledger"]
 
 @dataclass(frozen=True)
 class Node:
-    """A devchain, and the database in which its blocks 0–40 are stored."""
+    """A devchain, the database in which its blocks 0–40 are stored, and the folder of the chain's file."""
 
     devchain: Devchain
     template: str
+    cache: Path
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def node(postgres: str, migrated_template: str, tmp_path_factory: pytest.TempPat
     ):
         store(settings, [decoded(chain, number) for number in range(HEAD + 1)])
         chain.close()
-        yield Node(devchain, _name(settings))
+        yield Node(devchain, _name(settings), cache)
 
 
 @pytest.fixture
@@ -90,7 +93,7 @@ def test_a_sound_store_has_nothing_wrong(stored: Settings, command: Command) -> 
 
 
 def test_everything_in_reach_is_looked_at(stored: Settings, command: Command) -> None:
-    ran = command(stored, "verify", "--json", "--sample", 2000)
+    ran = command(stored, "verify", "--from", 0, "--json", "--sample", 2000)
 
     report = ran.json()
     looked_at = {each["check"]: each["looked_at"] for each in report["checks"]}
@@ -135,10 +138,76 @@ def test_missing_blocks_are_named(stored: Settings, command: Command) -> None:
     assert ran.json()["checks"][0]["wrong"] == 5
 
 
+@pytest.fixture
+def sampled(postgres: str, migrated_template: str, node: Node) -> Iterator[Settings]:
+    """Settings with a store of some blocks of the node's chain, as a manifest leaves it, and its job."""
+    chain = open_chain(ChainParams(profile="mixed", blocks=HEAD), node.cache, jobs=1)
+    with own_database(postgres, migrated_template) as settings:
+        store(settings, [decoded(chain, number) for number in (*range(1, 11), *range(21, 32), 35)])
+        chain.close()
+        with changing(settings) as connection:
+            job(connection, "done", [(1, 11), (21, 32), (35, 36)])
+        yield replace(settings, rpc_urls=(node.devchain.url,))
+
+
+def job(connection: psycopg.Connection[Any], state: str, pairs: list[tuple[int, int]]) -> None:
+    made = jobs.create_job(connection, jobs.NewJob(43114, Ranges.of(pairs)))
+    connection.execute("UPDATE processing_jobs SET state = %s WHERE id = %s", (state, made))
+
+
+def test_blocks_that_nobody_asked_for_are_no_gaps_and_upset_no_sum(sampled: Settings, command: Command) -> None:
+    ran = command(sampled, "verify", "--json", "--sample", 2000)
+
+    assert (ran.code, wrong(ran)) == (0, {})
+    looked_at = {each["check"]: each["looked_at"] for each in ran.json()["checks"]}
+    assert looked_at["gaps"] == looked_at["roots"] == 22
+    assert looked_at["ledger"] > 20
+
+
+def test_a_range_that_is_named_must_be_stored_whole(sampled: Settings, command: Command) -> None:
+    ran = command(sampled, "verify", "--from", 5, "--to", 30, "--json")
+
+    assert ran.code == 1
+    assert wrong(ran) == {"gaps": ["blocks 11–20 are not stored"]}
+
+
+def test_blocks_of_a_job_that_is_done_are_missing_and_those_of_others_not_yet(
+    sampled: Settings, command: Command
+) -> None:
+    with changing(sampled) as connection:
+        job(connection, "running", [(11, 15)])
+        job(connection, "done", [(34, 39)])
+        connection.execute("DELETE FROM blocks WHERE number = 25")
+
+    ran = command(sampled, "verify", "--offline", "--json")
+
+    assert ran.code == 1
+    assert wrong(ran) == {
+        "gaps": ["blocks 25–25 are not stored", "blocks 34–34 are not stored", "blocks 36–38 are not stored"]
+    }
+
+
+def test_what_was_followed_and_is_on_the_chain_must_be_stored(sampled: Settings, command: Command) -> None:
+    with changing(sampled) as connection:
+        head = following.start(connection, 43114, 30, None)
+        connection.execute("INSERT INTO chain_state (chain_id, canonical_to) VALUES (43114, 34)")
+        connection.execute(
+            """
+            INSERT INTO job_coverage (job_id, stripe, chain_id, wanted, stored, dead)
+            VALUES (%s, 0, 43114, (%s)::bigint::bit(64), 0::bigint::bit(64), 0::bigint::bit(64))
+            """,
+            (head, (1 << 40) - (1 << 30)),
+        )
+
+    ran = command(sampled, "verify", "--offline", "--json")
+
+    assert wrong(ran) == {"gaps": ["blocks 32–34 are not stored"]}
+
+
 def test_the_report_for_people_names_the_defect(stored: Settings, command: Command) -> None:
     plant(stored, "DELETE FROM blocks WHERE number = 7")
 
-    ran = command(stored, "verify", "--offline")
+    ran = command(stored, "verify", "--from", 0, "--offline")
 
     assert ran.code == 1
     assert ran.out.splitlines()[:2] == [
@@ -316,6 +385,15 @@ def test_a_node_out_of_reach_is_one_line(stored: Settings, command: Command) -> 
     ran = command(replace(stored, rpc_urls=(url,)), "verify")
 
     assert one_line(ran, 1) == "error: no node answers (127.0.0.1: Connection refused): check RPC_URLS"
+    assert ran.out == ""  # told before the database is looked at
+
+
+def test_the_next_node_is_asked_when_the_first_is_out_of_reach(stored: Settings, command: Command) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        dead = f"http://127.0.0.1:{free.getsockname()[1]}"
+
+    assert command(replace(stored, rpc_urls=(dead, *stored.rpc_urls)), "verify").code == 0
 
 
 def test_a_node_of_another_chain_is_one_line(stored: Settings, node: Node, command: Command) -> None:

@@ -41,7 +41,9 @@ def test_the_head_is_the_newest_block() -> None:
 
 def test_the_first_endpoint_that_answers_is_believed() -> None:
     with FakeNode(head=7) as one, FakeNode(head=9) as other:
-        assert node.head(settings(nobody_listens(), one.url, other.url)) == 7
+        urls = nobody_listens(), one.url, other.url
+        assert node.head(settings(*urls)) == 7
+        assert node.answering(settings(*urls)) == (one.url, 7)
 
 
 def test_a_node_of_another_chain_is_refused_even_if_the_next_would_do() -> None:

@@ -7,7 +7,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.verification.checks import Finding, spread
+from indexer.verification.checks import Finding
+from indexer.verification.extent import Stretch, sampled
+from indexer.verification.sample import spread
 
 heights = st.integers(0, 10**9)
 
@@ -35,6 +37,25 @@ def test_no_part_of_a_range_is_left_out(length: int, most: int) -> None:
 
     widest = max(later - earlier for earlier, later in pairwise(chosen))
     assert widest <= 2 * length / (most - 1) + 1
+
+
+def test_a_sample_of_what_is_stored_has_no_height_of_a_hole() -> None:
+    stored = [Stretch(1, 10), Stretch(210, 220), Stretch(250, 250)]
+
+    everything = sampled(stored, 100)
+
+    assert everything == [(each, list(range(each.first, each.last + 1))) for each in stored]
+    assert sampled([], 100) == []
+
+
+def test_stretches_between_the_chosen_heights_are_left_out() -> None:
+    stored = [Stretch(number, number) for number in range(0, 1_000, 10)]
+
+    some = sampled(stored, 5)
+
+    assert len(some) == 5
+    assert (some[0][0], some[-1][0]) == (stored[0], stored[-1])
+    assert all(heights == [stretch.first] for stretch, heights in some)
 
 
 def test_a_finding_counts_all_problems_and_keeps_some() -> None:
