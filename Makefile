@@ -134,6 +134,10 @@ bars: install $(ANVIL) ## Hold the figures to their bars, strictly: on a machine
 	$(BIN)/python -m benchmarks.demo --within 90
 	BAR_SLACK=1 $(BIN)/python -m pytest -m bar -o timeout=600 tests
 
+.PHONY: chaos
+chaos: install ## Everything is killed, frozen, cut and poisoned for MINUTES by SEED; nothing may be lost (not in CI)
+	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),3) $(ARGS)
+
 ##@ Keep it
 
 .PHONY: lock

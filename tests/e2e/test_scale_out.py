@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,11 @@ def second_node() -> Iterator[Devchain]:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_joining_and_leaving_loses_and_doubles_nothing_and_newcomers_get_work(
-    deployment: Settings, node: Devchain, second_node: Devchain, tmp_path: Path
+    deployment: Settings, node: Devchain, second_node: Devchain, tmp_path: Path, protocol: str
 ) -> None:
+    deployment = replace(deployment, group_protocol=protocol)
     cluster = Cluster(deployment)
     with services(deployment, node, tmp_path) as running:
         job = running.queue([(64 * n + 1, 64 * n + 9) for n in range(STRIPES)], rate=64 * 4.0)  # four stripes a second

@@ -62,6 +62,10 @@ class Cluster:
         behind = self._lag.waiting("decoder", WORK, self.partitions)
         return behind == 0 and not self._lag.lagging({"decoder": RETRY}, self.partitions)
 
+    def work_topics_are_read(self) -> bool:
+        """True when no work item waits; retries may, those of a dead fork for minutes."""
+        return self._lag.waiting("decoder", WORK, self.partitions) == 0
+
     def heights(self, *roles: str, isolation: str = "read_committed") -> Counter[int]:
         """Return how many records of these topics a reader sees, by height."""
         found: Counter[int] = Counter()

@@ -37,6 +37,11 @@ class Services:
 
     # processes
 
+    def ask(self, *urls: str) -> None:
+        """Have what is started from now on ask these nodes."""
+        self.settings = replace(self.settings, rpc_urls=urls)
+        self._environ["RPC_URLS"] = ",".join(urls)
+
     def start(self, **counts: int) -> None:
         self._supervisor.start(counts)
 
@@ -71,13 +76,13 @@ class Services:
 
     def kill(self) -> None:
         """SIGKILL every process."""
-        for child in self._everybody():
+        for child in self.everybody():
             if child.process is not None and child.process.poll() is None:
                 child.process.kill()
                 child.process.wait()
 
     def close(self) -> None:
-        for child in self._everybody():
+        for child in self.everybody():
             if is_frozen(child):
                 os.kill(child.process.pid, signal.SIGKILL)  # type: ignore[union-attr]  # a frozen one has a process
         for supervisor in (*self._alone, self._supervisor):
@@ -102,14 +107,14 @@ class Services:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self._last_lines()}") from None
 
-    def _everybody(self) -> list[Child]:
+    def everybody(self) -> list[Child]:
         return [child for supervisor in (*self._alone, self._supervisor) for child in supervisor.children]
 
     def _last_lines(self) -> str:
         return "\n".join(
             f"-- {child.name}, pid {child.pid}, {child.restarts} restarts\n"
             + "\n".join(self.log(child).splitlines()[-8:])
-            for child in self._everybody()
+            for child in self.everybody()
         )
 
     # faults

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -31,7 +30,7 @@ class Followed:
     def start(self, first: int = 0, *, urls: Sequence[str] = (), decoders: int = 1) -> None:
         """Queue the job and start the services."""
         if urls:
-            self.services.settings = replace(self.settings, rpc_urls=tuple(urls))
+            self.services.ask(*urls)
         following.start(self.services.database, CHAIN_ID, first, None)
         self.run(decoders)
 
