@@ -46,7 +46,7 @@ class Settings:
 
     window: int = _setting(2000, "blocks of a job under way at most (never below one stripe per partition)")
     batch_size: int = _setting(100, "blocks published between two looks at pause, cancel and lease")
-    republish_seconds: float = _setting(600.0, "age at which what is unresolved is published again (PROTOCOL 11)")
+    republish_seconds: float = _setting(600.0, "age at which what is unresolved is published again, in seconds")
     redrive_seconds: float = _setting(0.0, "age at which letters that may succeed now are replayed; 0: never")
     redrive_times: int = _setting(3, "how often a letter is replayed by itself at most")
     max_jobs: int = _setting(10, "jobs that one producer serves at a time")
