@@ -140,6 +140,7 @@ class Pace:
 
     seconds: float = 0.5  # between two writes, unless a limit is reached; the first after a silence does not wait
     urgent_seconds: float = 0.1  # the same while something urgent is ready
+    company_seconds: float = 0.4  # after this long without a further record nothing is waited for
     results: int = 500  # most results in one write
     bytes: int = 16 * 1024 * 1024  # most bytes in one write; a single result may be larger
     under_way: int = 2_000  # most records polled and not written yet
@@ -190,6 +191,7 @@ class Pipeline(Generic[Result]):
         self._stored: dict[TopicPartition, int] = {}  # offsets that were written last
         self._due_at: float | None = None  # when the next write is to be tried; None while nothing is ready
         self._wrote_at = clock() - self._pace.seconds
+        self._heard_at = clock()  # of the last record
         self._urgent = False  # something that is not written yet
         self._failures = 0  # in a row: of writing, or of starting over
         self._told: Rewind | OwnershipLost | None = None  # heard in a write, acted on between two steps
@@ -251,6 +253,7 @@ class Pipeline(Generic[Result]):
         for record in records:
             self._flight.add(record)
         if records:
+            self._heard_at = self._clock()
             self._handler.submit(records)
 
     def _poll_alone(self) -> None:
@@ -295,7 +298,10 @@ class Pipeline(Generic[Result]):
         full = alone or self._flight.finished >= self._pace.results or self._flight.finished_bytes >= self._pace.bytes
         if self._flight.has_ready():
             pause = 0.0 if full else self._pace.urgent_seconds if self._urgent else self._pace.seconds
-            self._due_at = max(self._clock(), self._wrote_at + pause)
+            due_at = self._wrote_at + pause
+            if not self._flight.unfinished:
+                due_at = min(due_at, self._heard_at + self._pace.company_seconds)
+            self._due_at = max(self._clock(), due_at)
         elif not self._flight and self._clock() - self._wrote_at >= self._pace.silence_seconds:
             self._write_positions()
 

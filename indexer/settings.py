@@ -56,8 +56,8 @@ class Settings:
     decoder_window: int = _setting(400, "blocks that a decoder may have under way")
     decoder_window_mib: int = _setting(48, "MiB of answers that a decoder may hold")
     persist_seconds: float = _setting(1.0, "longest time that a persister collects a batch; the head does not wait")
-    persist_blocks: int = _setting(500, "most blocks in one database transaction")
-    persist_mib: int = _setting(12, "most MiB of records in one database transaction")
+    persist_blocks: int = _setting(700, "most blocks in one database transaction")
+    persist_mib: int = _setting(20, "most MiB of records in one database transaction")
     partition_blocks: int = _setting(100_000, "block numbers in one table partition; fixed once data is stored")
     lock_timeout_seconds: float = _setting(5.0, "how long a row transaction waits for a lock")
 

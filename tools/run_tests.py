@@ -1,7 +1,7 @@
 """Runs the tests tier by tier, says how long each took, and holds the coverage of what is measured to its bar.
 
-Unit tests share the work between two processes; what needs Kafka and PostgreSQL has one of each and runs alone. e2e
-tests run unmeasured: tracing slows the services down, and what is killed with -9 leaves no measurement.
+Two processes share the work; where Kafka and PostgreSQL are needed, each process has its own. e2e tests run alone and
+unmeasured: tracing slows the services down, and what is killed with -9 leaves no measurement.
 """
 
 from __future__ import annotations
@@ -39,10 +39,11 @@ class Tier:
 
 
 _NO_BARS = ("-m", "not bar")  # figures are for a machine that does nothing else: `make bars`
+_BY_TWO = ("-n", "2", "--dist", "worksteal")
 
 TIERS = {
-    "unit": Tier(("tests/unit", "tests/simulation", "tests/fuzz"), options=("-n", "2", "--dist", "worksteal")),
-    "integration": Tier(("tests/contract", "tests/integration"), on_stack=True, options=_NO_BARS),
+    "unit": Tier(("tests/unit", "tests/simulation", "tests/fuzz"), options=_BY_TWO),
+    "integration": Tier(("tests/contract", "tests/integration"), on_stack=True, options=(*_NO_BARS, *_BY_TWO)),
     "e2e": Tier(("tests/e2e",), measured=False, on_stack=True, options=_NO_BARS),
 }
 

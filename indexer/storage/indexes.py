@@ -1,6 +1,7 @@
-"""Deferred indexes: a leaf gets them when no job fills it any more, leaf by leaf, without stopping writers.
+"""Deferred indexes: a leaf gets them when no job fills it any more, leaf by leaf, without stopping writers for long.
 
-An index kept during a backfill costs 1.1 ms a block, one built afterwards 0.3 ms (STACK.md).
+An index kept during a backfill costs 1.1 ms a block, one built afterwards 0.3 ms. CONCURRENTLY stops nobody, but reads
+the leaf twice: a small leaf, which is done within a second or two, is built under a lock (docs/adr/small-leaves.md).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 _LOCK = 0x1D8E_0003  # pg_try_advisory_lock: one builder at a time
 # A builder that froze must not keep the others out: its session ends while it idles.
 _SESSION = (
-    "SET lock_timeout = '10s'; SET idle_session_timeout = '10s'; SET maintenance_work_mem = '128MB';"
+    "SET idle_session_timeout = '10s'; SET maintenance_work_mem = '128MB';"
     " SET max_parallel_maintenance_workers = 0"  # leaves side by side gain more
 )
 _RESET = (
@@ -32,6 +33,9 @@ _RESET = (
 )
 _NAME_BYTES = 63
 _LOOK_SECONDS = 0.2  # between two looks whether another builder is done
+_SMALL_LEAF_BYTES = 256 * 1024 * 1024  # up to which writers may be kept waiting
+_BRIEFLY = "SET lock_timeout = '1s'"  # who waits for the lock keeps writers out as well
+_PATIENTLY = "SET lock_timeout = '10s'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +72,10 @@ def missing_indexes(connection: Connection, *, due_only: bool = True) -> list[Le
 def build_due_indexes(connection: Connection, *others: Connection, wait: bool = False) -> list[str]:
     """Build what is missing and due; return the names of the indexes built.
 
-    The connections are in autocommit mode (CONCURRENTLY cannot be in a transaction); each takes a leaf at a time, since
-    two builds on one leaf would wait for each other in a circle. While another process builds nothing happens, or with
-    `wait` it is waited for. What a crash left half-built is dropped first. A leaf that got an index is analyzed.
+    The connections are in autocommit mode (CONCURRENTLY cannot be in a transaction). Two CONCURRENTLY builds on one
+    leaf would wait for each other in a circle, so one connection builds all of a large leaf. While another process
+    builds nothing happens, or with `wait` it is waited for. What a crash left half-built is dropped first. A leaf that
+    got an index is analyzed.
     """
     assert connection.autocommit, "CREATE INDEX CONCURRENTLY cannot run inside a transaction"
     if not missing_indexes(connection):
@@ -80,50 +85,66 @@ def build_due_indexes(connection: Connection, *others: Connection, wait: bool = 
             return []
         time.sleep(_LOOK_SECONDS)
     try:
-        leaves: dict[str, list[LeafIndex]] = defaultdict(list)
-        for index in missing_indexes(connection):
-            leaves[index.leaf].append(index)
-        return _build_leaves(sorted(leaves.values(), key=len), (connection, *others))
+        return _build_all(missing_indexes(connection), (connection, *others))
     finally:
         if not connection.broken:
             connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
 
 
-def _build_leaves(leaves: list[list[LeafIndex]], connections: Sequence[Connection]) -> list[str]:
-    """Let every connection take the leaf with the most to build, until none is left."""
-
-    def work(connection: Connection) -> list[str]:
-        built = []
+def _build_all(wanted: Sequence[LeafIndex], connections: Sequence[Connection]) -> list[str]:
+    """Build side by side, the longest first; then analyze the leaves that got an index."""
+    sizes = {leaf: _size(connections[0], leaf) for leaf in {index.leaf for index in wanted}}
+    for connection in connections:
         connection.execute(_SESSION)
-        try:
-            while leaves:
-                built += _build_leaf(connection, leaves.pop())
-        finally:
+    try:
+        built = _side_by_side(_portions(wanted, sizes), _build_portion, connections)
+        leaves: dict[str, list[LeafIndex]] = defaultdict(list)
+        for index in built:
+            leaves[index.leaf].append(index)
+        _side_by_side(sorted(leaves.values(), key=lambda each: sizes[each[0].leaf]), _analyze, connections)
+        return [index.name for index in built]
+    finally:
+        for connection in connections:
             if not connection.broken:
                 connection.execute(_RESET)
-        return built
+
+
+def _portions(wanted: Sequence[LeafIndex], sizes: Mapping[str, int]) -> list[list[LeafIndex]]:
+    """Return what one connection builds in one go: an index, but of a large leaf all; the longest last."""
+    portions: dict[str, list[LeafIndex]] = defaultdict(list)
+    for index in wanted:
+        portions[index.name if sizes[index.leaf] <= _SMALL_LEAF_BYTES else index.leaf].append(index)
+    return sorted(portions.values(), key=lambda portion: sizes[portion[0].leaf] * len(portion))
+
+
+def _side_by_side(
+    portions: list[list[LeafIndex]],
+    work: Callable[[Connection, list[LeafIndex]], list[LeafIndex]],
+    connections: Sequence[Connection],
+) -> list[LeafIndex]:
+    """Let every connection take the last portion, until none is left."""
+
+    def take(connection: Connection) -> list[LeafIndex]:
+        done = []
+        while portions:
+            done += work(connection, portions.pop())
+        return done
 
     with ThreadPoolExecutor(len(connections)) as pool:
-        return [name for names in list(pool.map(work, connections)) for name in names]
+        return [index for indexes in list(pool.map(take, connections)) for index in indexes]
 
 
-def _build_leaf(connection: Connection, wanted: list[LeafIndex]) -> list[str]:
-    built = [index for index in wanted if _build(connection, index)]
-    if built:
-        _analyze(connection, built)
-    return [index.name for index in built]
+def _build_portion(connection: Connection, portion: list[LeafIndex]) -> list[LeafIndex]:
+    return [index for index in portion if _build(connection, index)]
 
 
 def _build(connection: Connection, index: LeafIndex) -> bool:
-    columns = sql.SQL(", ").join(map(sql.Identifier, index.columns))
     started = time.monotonic()
     try:
+        connection.execute(_PATIENTLY)
         connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(index.name)))
-        connection.execute(
-            sql.SQL("CREATE INDEX CONCURRENTLY {} ON {} ({})").format(
-                sql.Identifier(index.name), sql.Identifier(index.leaf), columns
-            )
-        )
+        if not _build_at_once(connection, index):
+            connection.execute(_create(index, "CONCURRENTLY"))
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
         log.info("index %s: the table is busy, later", index.name)
         return False
@@ -131,11 +152,38 @@ def _build(connection: Connection, index: LeafIndex) -> bool:
     return True
 
 
-def _analyze(connection: Connection, built: list[LeafIndex]) -> None:
+def _build_at_once(connection: Connection, index: LeafIndex) -> bool:
+    """Build under a lock that writers wait for, if the leaf is small and free; return whether it is built."""
+    if _size(connection, index.leaf) > _SMALL_LEAF_BYTES:
+        return False
+    connection.execute(_BRIEFLY)
+    try:
+        connection.execute(_create(index, ""))
+    except psycopg.errors.LockNotAvailable:
+        return False
+    finally:
+        if not connection.broken:
+            connection.execute(_PATIENTLY)
+    return True
+
+
+def _create(index: LeafIndex, how: str) -> sql.Composed:
+    columns = sql.SQL(", ").join(map(sql.Identifier, index.columns))
+    return sql.SQL("CREATE INDEX {} {} ON {} ({})").format(
+        sql.SQL(how), sql.Identifier(index.name), sql.Identifier(index.leaf), columns
+    )
+
+
+def _analyze(connection: Connection, built: list[LeafIndex]) -> list[LeafIndex]:
     """Collect statistics of the indexed columns, or plans guess until autovacuum comes by."""
     names = dict.fromkeys(name for index in built for name in index.columns)
     columns = sql.SQL(", ").join(map(sql.Identifier, names))
     connection.execute(sql.SQL("ANALYZE {} ({})").format(sql.Identifier(built[0].leaf), columns))
+    return built
+
+
+def _size(connection: Connection, leaf: str) -> int:
+    return int(str(_one(connection, "SELECT pg_table_size(%s::regclass)", leaf)))
 
 
 def _busy(connection: Connection, bounds: list[tuple[int, int]]) -> set[int]:

@@ -78,6 +78,38 @@ def test_the_first_write_after_a_silence_is_at_once_the_next_one_waits() -> None
     assert world.sink.stored == [b"a", b"b"]
 
 
+def test_when_nothing_more_comes_nothing_is_waited_for() -> None:
+    world = World(pace=Pace(seconds=1.0, company_seconds=0.4))
+    world.produce(b"a")
+    world.step()
+    world.produce(b"b")
+    world.step(seconds=0.1)
+    world.produce(b"c")
+
+    world.step(4, seconds=0.1)
+    assert world.sink.stored == [b"a"]
+
+    world.step(seconds=0.11)
+    assert world.sink.stored == [b"a", b"b", b"c"]
+
+
+def test_what_is_under_way_is_waited_for() -> None:
+    world = World(MemoryHandler(by_hand=True), Pace(seconds=1.0, company_seconds=0.4))
+    world.produce(b"a")
+    world.step()
+    world.handler.finish(b"a")
+    world.step()
+    world.produce(b"b", b"c")
+    world.step(seconds=0.1)
+    world.handler.finish(b"b")
+
+    world.step(8, seconds=0.1)
+    assert world.sink.stored == [b"a"]
+
+    world.step(seconds=0.11)
+    assert world.sink.stored == [b"a", b"b"]
+
+
 def test_what_is_urgent_waits_less_and_takes_the_others_along() -> None:
     world = World(MemoryHandler(urgent={b"head"}))
     world.produce(b"a")

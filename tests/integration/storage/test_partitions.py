@@ -9,10 +9,11 @@ import pytest
 
 from indexer.errors import TransientError
 from indexer.settings import Settings
-from indexer.storage import engine
+from indexer.storage import engine, indexes
 from indexer.storage.indexes import build_due_indexes, missing_indexes
 from indexer.storage.leaves import BLOCK_TABLES
 from indexer.storage.partitions import ensure_partitions, existing, leaf_name
+from tests.support.kafka_topics import until
 
 pytestmark = pytest.mark.integration
 Connection = engine.Connection
@@ -172,3 +173,45 @@ def test_two_connections_share_the_leaves(migrated: Settings, database: Connecti
 
     assert len(built) == len(set(built)) == 4
     assert missing_indexes(database) == []
+
+
+def test_a_small_leaf_does_not_wait_for_old_snapshots(migrated: Settings, database: Connection) -> None:
+    ensure_partitions(database, [1], 1000)
+    put_log(database, 1)
+    with engine.connect(migrated, "reader") as reader:
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT count(*) FROM blocks")  # CONCURRENTLY would wait for its end
+
+        assert build_due_indexes(database) == ["logs_p0_address_topic0_block_number_idx"]
+
+
+def test_writers_of_a_large_leaf_are_not_kept_out(
+    migrated: Settings, database: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "_SMALL_LEAF_BYTES", 0)
+    assert_a_leaf_with_a_writer_is_built(migrated, database)
+
+
+def test_a_small_leaf_that_somebody_writes_to_is_built_beside_them(migrated: Settings, database: Connection) -> None:
+    assert_a_leaf_with_a_writer_is_built(migrated, database)
+
+
+def assert_a_leaf_with_a_writer_is_built(migrated: Settings, database: Connection) -> None:
+    ensure_partitions(database, [1], 1000)
+    put_log(database, 1)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        engine.connect(migrated, "writer") as writer,
+        engine.connect(migrated, "other", autocommit=True) as other,
+    ):
+        put_log(writer, 2)
+        building = pool.submit(build_due_indexes, database)
+        until(lambda: missing_indexes(other) and invalid_indexes(other), "an index built CONCURRENTLY")
+        put_log(other, 3)
+        writer.commit()
+
+        assert building.result(30) == ["logs_p0_address_topic0_block_number_idx"]
+
+
+def invalid_indexes(database: Connection) -> list[object]:
+    return database.execute("SELECT FROM pg_index WHERE NOT indisvalid").fetchall()

@@ -60,6 +60,19 @@ def test_each_child_has_a_slot_and_a_log(supervisor: Supervisor) -> None:
     wait_for(lambda: all(up(child) for child in supervisor.children))
 
 
+def test_a_nice_child_makes_way_for_its_siblings_of_the_same_session(supervisor: Supervisor) -> None:
+    supervisor.niceness = {"deaf": 3}
+    supervisor.start({"sleeper": 1, "deaf": 1})
+    wait_for(lambda: all(up(child) for child in supervisor.children))
+
+    sleeper, deaf = (child.pid or 0 for child in supervisor.children)
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert [os.getpriority(os.PRIO_PROCESS, pid) for pid in (sleeper, deaf)] == [ours, ours + 3]
+    assert os.getsid(sleeper) == os.getsid(deaf) == os.getsid(0)
+    assert len({os.getpgid(0), os.getpgid(sleeper), os.getpgid(deaf)}) == 3, "Ctrl-C is not for them"
+    os.kill(deaf, signal.SIGKILL)
+
+
 def test_a_child_that_was_killed_is_started_again(supervisor: Supervisor) -> None:
     child = supervisor.add("sleeper", 0)
     wait_for(lambda: up(child))
