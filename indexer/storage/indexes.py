@@ -40,10 +40,11 @@ _PATIENTLY = "SET lock_timeout = '10s'"
 
 @dataclass(frozen=True, slots=True)
 class LeafIndex:
-    """One index of one leaf."""
+    """One index of one leaf; `written`: a job that follows the head may be writing there."""
 
     leaf: str
     columns: tuple[str, ...]
+    written: bool = False
 
     @property
     def name(self) -> str:
@@ -51,13 +52,17 @@ class LeafIndex:
 
 
 def missing_indexes(connection: Connection, *, due_only: bool = True) -> list[LeafIndex]:
-    """Return what leaves with data lack; with `due_only` only leaves that no live job covers."""
+    """Return what leaves with data lack; with `due_only` only leaves that no backfill is under way in.
+
+    Where the head is, and has been, there come so few rows that indexes are kept up to date.
+    """
     found = existing(connection)
     starts = sorted({(start, end) for leaves in found.values() for start, end in leaves.items()})
-    busy = _busy(connection, starts) if due_only else set()
+    busy = _busy(connection, starts, head=False) if due_only else set()
+    written = _busy(connection, starts, head=True)
     valid = _valid(connection)
     wanted = [
-        LeafIndex(leaf_name(table, start), columns)
+        LeafIndex(leaf_name(table, start), columns, start in written)
         for start, _ in starts
         if start not in busy
         for table, indexes in BLOCK_TABLES.items()
@@ -113,7 +118,7 @@ def _portions(wanted: Sequence[LeafIndex], sizes: Mapping[str, int]) -> list[lis
     """Return what one connection builds in one go: an index, but of a large leaf all; the longest last."""
     portions: dict[str, list[LeafIndex]] = defaultdict(list)
     for index in wanted:
-        portions[index.name if sizes[index.leaf] <= _SMALL_LEAF_BYTES else index.leaf].append(index)
+        portions[index.name if _is_small(index, sizes[index.leaf]) else index.leaf].append(index)
     return sorted(portions.values(), key=lambda portion: sizes[portion[0].leaf] * len(portion))
 
 
@@ -154,7 +159,7 @@ def _build(connection: Connection, index: LeafIndex) -> bool:
 
 def _build_at_once(connection: Connection, index: LeafIndex) -> bool:
     """Build under a lock that writers wait for, if the leaf is small and free; return whether it is built."""
-    if _size(connection, index.leaf) > _SMALL_LEAF_BYTES:
+    if not _is_small(index, _size(connection, index.leaf)):
         return False
     connection.execute(_BRIEFLY)
     try:
@@ -165,6 +170,10 @@ def _build_at_once(connection: Connection, index: LeafIndex) -> bool:
         if not connection.broken:
             connection.execute(_PATIENTLY)
     return True
+
+
+def _is_small(index: LeafIndex, leaf_bytes: int) -> bool:
+    return leaf_bytes <= _SMALL_LEAF_BYTES and not index.written
 
 
 def _create(index: LeafIndex, how: str) -> sql.Composed:
@@ -186,17 +195,18 @@ def _size(connection: Connection, leaf: str) -> int:
     return int(str(_one(connection, "SELECT pg_table_size(%s::regclass)", leaf)))
 
 
-def _busy(connection: Connection, bounds: list[tuple[int, int]]) -> set[int]:
-    """Return the starts of the ranges that a live job covers."""
+def _busy(connection: Connection, bounds: list[tuple[int, int]], *, head: bool) -> set[int]:
+    """Return the starts of the ranges that a live job covers: the one that follows the head, or any other."""
     rows = connection.execute(
         """
         SELECT b.start FROM unnest(%s::bigint[], %s::bigint[]) AS b (start, past)
         WHERE EXISTS (
             SELECT FROM processing_jobs j
             WHERE j.state IN ('queued', 'running', 'paused', 'cancelling') AND j.blocks && int8range(b.start, b.past)
+              AND (j.reason = 'head') = %s
         )
         """,
-        ([start for start, _ in bounds], [end for _, end in bounds]),
+        ([start for start, _ in bounds], [end for _, end in bounds], head),
     ).fetchall()
     return {int(row[0]) for row in rows}
 

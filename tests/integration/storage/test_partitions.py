@@ -76,11 +76,12 @@ def test_a_lock_that_is_not_to_be_had_is_tried_again_later(migrated: Settings, d
     assert len(existing(database)["logs"]) == 1
 
 
-def add_job(database: Connection, state: str, blocks: str) -> None:
+def add_job(database: Connection, state: str, blocks: str, reason: str = "backfill") -> None:
     database.execute(
-        "INSERT INTO processing_jobs (chain_id, state, priority, strategy, blocks, total, batch_size, window_blocks)"
-        " VALUES (1, %s, 'normal', 'earliest', %s::int8multirange, 1, 100, 2000)",
-        (state, blocks),
+        "INSERT INTO processing_jobs"
+        " (chain_id, state, priority, strategy, reason, blocks, total, batch_size, window_blocks)"
+        " VALUES (1, %s, 'normal', 'earliest', %s, %s::int8multirange, 1, 100, 2000)",
+        (state, reason, blocks),
     )
 
 
@@ -103,6 +104,15 @@ def test_a_leaf_that_a_live_job_covers_waits_for_its_indexes(database: Connectio
     database.execute("UPDATE processing_jobs SET state = 'done'")
     assert build_due_indexes(database) == ["logs_p0_address_topic0_block_number_idx"]
     assert build_due_indexes(database) == []
+
+
+def test_where_the_head_is_indexes_are_built_without_stopping_it(migrated: Settings, database: Connection) -> None:
+    add_job(database, "running", "{[1,)}", reason="head")
+    assert_a_leaf_with_a_writer_is_built(migrated, database)
+    assert [index.written for index in missing_indexes(database, due_only=False)] == []
+    ensure_partitions(database, [1001], 1000)
+    put_log(database, 1001)
+    assert [(index.leaf, index.written) for index in missing_indexes(database)] == [("logs_p1000", True)]
 
 
 def test_leaves_without_data_get_no_indexes(database: Connection) -> None:
