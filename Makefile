@@ -116,6 +116,10 @@ test-unit: install ## Unit tests only: no Kafka, no database
 simulate: install ## The whole on ports in memory, under faults that seeds choose (SEEDS=10000, FROM=0)
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),10000) --from $(or $(FROM),0)
 
+.PHONY: mutations
+mutations: install ## Take the rules out one by one: the tests that hold each must fail (ARGS="--rule 7"; not in CI)
+	$(BIN)/python -m tests.mutations $(ARGS)
+
 .PHONY: fuzz
 fuzz: install ## A million mutated answers of nodes and a million mutated records (ITEMS=1000000, FROM=0)
 	$(BIN)/python -m tests.fuzz --rpc $(or $(ITEMS),1000000) --avro $(or $(ITEMS),1000000) --from $(or $(FROM),0)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from indexer import settings
 from indexer.docs import errors, topics
+from tests.mutations import page as protocol_tests
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATED: dict[str, Callable[[], str]] = {
     ".env.example": settings.example,
     "docs/reference/errors.md": errors.page,
+    "docs/reference/protocol-tests.md": protocol_tests.page,
     "docs/reference/topics.md": topics.page,
 }
 

@@ -42,7 +42,7 @@ _NO_BARS = ("-m", "not bar")  # figures are for a machine that does nothing else
 _BY_TWO = ("-n", "2", "--dist", "worksteal")
 
 TIERS = {
-    "unit": Tier(("tests/unit", "tests/simulation", "tests/fuzz"), options=_BY_TWO),
+    "unit": Tier(("tests/unit", "tests/simulation", "tests/fuzz", "tests/mutations"), options=_BY_TWO),
     "integration": Tier(("tests/contract", "tests/integration"), on_stack=True, options=(*_NO_BARS, *_BY_TWO)),
     "e2e": Tier(("tests/e2e",), measured=False, on_stack=True, options=_NO_BARS),
 }

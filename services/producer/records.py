@@ -202,7 +202,7 @@ class PostgresRecords:
         self._connection.execute(sql.PRUNE, self._all())
         if state.wish == "cancelling":
             self._connection.execute(sql.END, self._all() | {"seconds": self._republish_seconds})
-        return Unsettled(self._rollbacks(), self._untold(state), self._mismatch())
+        return Unsettled(self._rollbacks(), self._untold(state), self._mismatch(state))
 
     def _rollbacks(self) -> list[tuple[Rollback, list[int]]]:
         rows = self._connection.execute(sql.NOT_APPLIED, self._all() | {"last": self._partitions - 1}).fetchall()
@@ -226,11 +226,11 @@ class PostgresRecords:
             if told.hash is not None or number <= state.recorded.finalized_to
         ]
 
-    def _mismatch(self) -> Raise | None:
+    def _mismatch(self, state: State) -> Raise | None:
         row = self._connection.execute(sql.MISMATCH, self._all()).fetchone()
         if row is None or row[0] is None:
             return None
-        start = int(row[0])
+        start = min(int(row[0]), state.recorded.next)  # a forgotten fork may lie above what a restored database knows
         rows = self._connection.execute(sql.HEADERS_FROM, self._all() | {"from": start}).fetchall()
         refs = [BlockRef(int(number), bytes(hash_), bytes(parent)) for number, hash_, parent in rows]
         return Raise(refs[0].number if refs else start, tuple(refs))

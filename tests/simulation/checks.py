@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from indexer.topics import STRIPE
+from indexer.deadletter import ORIGIN, REPLAY_COUNT, RUN_ID, read_letter
+from indexer.inflight import Record
+from indexer.topics import DLQ, STRIPE, WORK
 from tests.simulation.world import FIRST, World
 
 
 def violations(world: World) -> list[str]:
-    checks = (_wanted, _rows, _balances, _letters, _coverage, _jobs)
+    checks = (_wanted, _rows, _balances, _letters, _replays, _coverage, _jobs)
     return [*world.database.notes, *(wrong for check in checks for wrong in check(world))]
 
 
@@ -61,6 +63,29 @@ def _letters(world: World) -> Iterator[str]:
             yield f"a letter without a cause: block {row['number']}, {row['code']}, {where}"
         if row["state"] == "replayed":
             yield f"letter of block {row['number']} is replayed and has no outcome"
+
+
+def _replays(world: World) -> Iterator[str]:
+    times: Counter[tuple[bytes | None, ...]] = Counter()
+    for record in _records(world, WORK):
+        told = dict(record.headers)
+        if RUN_ID in told:
+            times[told[RUN_ID], told[ORIGIN], told[REPLAY_COUNT]] += 1
+    for (run, origin, _), count in times.items():
+        if count > 1:
+            yield f"run {run!r} replayed {origin!r} {count} times"
+    tables = world.database.tables
+    letters = {row["id"]: (key, row["replay_count"]) for key, row in tables["dead_letters"].items()}
+    chosen = {(str(run), letters.get(row["letter"])) for (run, _), row in tables["replay_items"].items()}
+    for record in _records(world, (DLQ,)):
+        letter = read_letter(record, record.topic)
+        at = (letter.origin.topic_id, letter.origin.partition, letter.origin.offset)
+        if letter.run_id and (letter.run_id, ((*at, letter.replay_count), letter.replay_count)) in chosen:
+            yield f"a letter that died again, at {at}, is taken for the one that run {letter.run_id} replayed"
+
+
+def _records(world: World, topics: Collection[str]) -> Iterator[Record]:
+    return (record for at in world.broker.sources(topics) for record in world.broker.log(at) if record is not None)
 
 
 def _coverage(world: World) -> Iterator[str]:

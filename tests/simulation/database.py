@@ -13,6 +13,8 @@ from typing import Any
 
 import psycopg
 
+from tests.simulation.laws import Commit, GivenOut, broken
+
 Row = dict[str, Any]
 Key = Any
 Statement = Callable[["Session", Any], Any]
@@ -57,6 +59,9 @@ class Database:
     numbers: int = 0  # ids and pids, never given twice
     notes: list[str] = field(default_factory=list)  # what no transaction may do
     rules: Callable[[str], bool] = lambda rule: True  # whether a rule is kept; False takes it out
+    given_out: GivenOut = field(default_factory=GivenOut)
+    restored: bool = False  # ever
+    final: Callable[[int], bytes | None] = lambda number: None  # the hash of a height that is final
 
     def number(self) -> int:
         self.numbers += 1
@@ -81,6 +86,7 @@ class Database:
         for pid in list(self.sessions):
             self.end(pid)
         self.tables = {name: dict(rows) for name, rows in backup.items()}
+        self.restored = True
 
 
 @dataclass(slots=True)
@@ -98,6 +104,7 @@ class Session:
         self._changes: dict[tuple[str, Key], Row | None] = {}
         self._locked: set[tuple[str, Key]] = set()
         self._nested = 0
+        self.seen: dict[Any, int | None] = {}  # back-ends that were recorded when we looked for predecessors
 
     # as psycopg's
 
@@ -190,6 +197,8 @@ class Session:
         self._changes[table, key] = None
 
     def lock(self, table: str, key: Key) -> None:
+        if self.closed:
+            raise psycopg.OperationalError("the connection is closed")
         holder = self.db.locks.setdefault((table, key), self)
         if holder is not self:
             raise psycopg.errors.LockNotAvailable(f"{table} {key} is locked by back-end {holder.pid}")
@@ -204,12 +213,12 @@ class Session:
             raise psycopg.OperationalError("the connection was closed")
 
     def _apply(self) -> None:
+        commit = Commit(self.db.tables, self._changes, self.pid, self.db.sessions.keys(), self.db.given_out)
+        self.db.notes += broken(commit)
         for (table, key), row in self._changes.items():
             if row is None:
                 self.db.tables[table].pop(key, None)
             else:
-                if table == "consumer_progress" and row["next"] < self.db.tables[table].get(key, row)["next"]:
-                    self.db.notes.append(f"{key} was moved back to {row['next']}: it had another owner by then")
                 self.db.tables[table][key] = row
         self._forget()
 

@@ -94,7 +94,7 @@ def _raise(s: Session, p: Any) -> list[Any]:
         **before, "generation": generation, "finalized_to": min(before["finalized_to"], below),
         "canonical_to": min(before["canonical_to"], below),
     })  # fmt: skip
-    if s.db.rules("1 pairs"):
+    if s.db.rules("6 pair"):
         s.put("rollbacks", (p["from"], generation), {})
     return [(generation,)]
 
@@ -205,11 +205,16 @@ def _not_applied(s: Session, p: Any) -> list[Any]:
     return found
 
 
-def _wrong(s: Session) -> Iterator[int]:
+def _of_another_branch(s: Session) -> Iterator[int]:
     for number, header in s.items("headers"):
         row = s.get("blocks", number)
         if row is not None and row["hash"] != header["hash"] and not _rolled_back(s, number, row["generation"]):
             yield number
+
+
+def _wrong(s: Session) -> Iterator[int]:
+    yield from _of_another_branch(s)
+    for number, header in s.items("headers"):
         if _rolled_back(s, number, header["generation"]):
             yield number
     chain = s.get("chain_state", 0)
@@ -218,6 +223,10 @@ def _wrong(s: Session) -> Iterator[int]:
 
 
 def _mismatch(s: Session, p: Any) -> list[Any]:
+    if not s.db.restored:
+        rows = {number: s.get("blocks", number) or {} for number in _of_another_branch(s)}
+        wrong = (number for number, row in rows.items() if row["hash"] != s.db.final(number))
+        s.db.notes += (f"block {number} is of another branch than its header, and not final" for number in wrong)
     return [(min(_wrong(s), default=None) if s.db.rules("8 mismatch") else None,)]
 
 

@@ -14,6 +14,8 @@ from tests.simulation.of_follower import LIVE, want
 
 __all__ = ["NewJob", "signed"]
 
+LOOKED = "between the look at what is stored and the row of the stripe"
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -112,7 +114,7 @@ def _open_stripe(s: Session, lease: Lease, stripe: Stripe) -> Stripe:
             if s.db.rules("12 lock"):
                 s.lock("blocks", number)
             stored |= 1 << number % STRIPE
-    s.fault("between the look at what is stored and the row of the stripe")
+    s.fault(LOOKED)
     row = want(s, lease.id, stripe.number, stripe.wanted, stored)
     return Stripe(stripe.number, row["wanted"] & ~(row["stored"] | row["dead"]))
 

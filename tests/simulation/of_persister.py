@@ -25,10 +25,10 @@ def _sources(p: Any) -> list[TopicPartition]:
 
 
 def _end_recorded(s: Session, p: Any) -> list[Any]:
+    s.seen = {at: row["pid"] for at in _sources(p) if (row := s.get("consumer_progress", (p["group"], at)))}
     if not s.db.rules("3 end"):
         return []
-    pids = {row["pid"] for at in _sources(p) if (row := s.get("consumer_progress", (p["group"], at)))}
-    ended = [pid for pid in pids if pid in s.db.sessions and pid != s.pid]
+    ended = [pid for pid in set(s.seen.values()) if pid in s.db.sessions and pid != s.pid]
     for pid in ended:
         s.db.end(pid)
     return [(pid, "persister", True) for pid in ended]
@@ -44,11 +44,14 @@ def _take_over(s: Session, p: Any) -> list[Any]:
         s.lock("consumer_progress", key)
         old = s.get("consumer_progress", key)
         if old is None:
-            row: Row = {"epoch": p["now_ms"], "next": 0, "topic_id": topic_id, "applied": 0, "marker": None}
+            row: Row = {"epoch": p["now_ms"], "next": 0, "topic_id": topic_id, "applied": 0, "marker": None,
+                        "taken": 0}  # fmt: skip
         else:
             by_clock = p["now_ms"] if s.db.rules("3 clock") else 0
             row = {**old, "epoch": max(old["epoch"] + 1, by_clock) if s.db.rules("3 epoch") else old["epoch"]}
-        s.put("consumer_progress", key, {**row, "pid": s.pid})
+        s.put("consumer_progress", key, {
+            **row, "pid": s.pid, "taken": row["taken"] + 1, "seen": s.seen.get(source),
+        })  # fmt: skip
         marker = row["marker"] or (None, 0, "", "", 0)
         rows.append((*source, row["epoch"], row["next"], row["topic_id"], *marker))
     return rows

@@ -49,7 +49,7 @@ from tests.simulation.world import CHAIN, GROUP, PARTITIONS, REPUBLISH_SECONDS, 
 
 TOPICS = load_topics("", PARTITIONS)
 PACE = Pace(seconds=0.2, results=6, back_off_seconds=0.2, most_back_off_seconds=1.0)
-LEASE_SECONDS = 10.0
+LEASE_SECONDS = 4.0
 
 
 @contextmanager
@@ -220,7 +220,7 @@ class _Writer(BlockWriter):
         for block in blocks:
             ledger.add(block)
         insert_blocks(connection, [
-            {"number": b.number, "hash": b.hash, "generation": b.generation,
+            {"number": b.number, "hash": b.hash, "generation": b.generation, "reason": b.reason.value,
              "transfers": b.content.token_transfers}  # type: ignore[union-attr]
             for b in blocks
         ])  # fmt: skip
@@ -261,7 +261,8 @@ class PersisterProcess(Consumer):
         member = self.member
         sink = OffsetsSink(
             _Connections(self), Progress(GROUP, _themselves, careful.found, careful.marker),
-            _Writer(to, _Partitions(), now=world.clock), lambda handled, offsets: member.commit(offsets), world.clock,
+            _Writer(to, _Partitions(), fault=self.fault, now=world.clock),
+            lambda handled, offsets: member.commit(offsets), world.clock, fault=self.fault,
         )  # fmt: skip
         handler = PersisterHandler(CHAIN, PARTITIONS, judge=self.judge(careful))
         self.pipeline = Pipeline(self.member, handler, sink, world.clock, PACE, caution=careful)
@@ -408,7 +409,9 @@ class _Transactions:
         self._broker, self._keeps_position = world.broker, world.rules("14 position")
         self._sink = KafkaTransactionSink(
             {}, lambda: b"", now=world.clock, service="replay",
-            make=lambda config: TransactionalProducer(world.broker, self._group, self._group, process.fault),
+            make=lambda config: TransactionalProducer(
+                world.broker, self._group, self._group, lambda place: process.fault(f"{place} of a replay")
+            ),
         )  # fmt: skip
 
     def write(self, handled: Sequence[Handled[Sequence[Output]]], offsets: Offsets) -> None:

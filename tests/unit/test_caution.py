@@ -45,7 +45,9 @@ def test_a_death_of_another_cause_begins_anew() -> None:
     ],
 )
 def test_any_other_death_counts_for_nothing(death: Death | None, slot: str, at_ms: int) -> None:
-    assert after(marker(at_ms=at_ms), death, slot, STARTED).deaths == 1
+    known = marker(at_ms=at_ms)
+
+    assert after(known, death, slot, STARTED) == known
 
 
 def test_a_process_whose_predecessor_died_takes_records_alone_for_a_while() -> None:
@@ -102,6 +104,15 @@ def test_a_marked_record_keeps_its_count_and_an_unmarked_one_begins_at_none() ->
     cautious.take(record(6))
 
     assert cautious.marker(P0, 6) == Marker(6, by="a", at_ms=STARTED)
+
+
+def test_a_record_before_the_marked_one_begins_at_none() -> None:
+    cautious = Caution("a", SEGFAULT, lambda: STARTED)
+    cautious.found(P0, marker())
+
+    cautious.take(record(4))
+
+    assert cautious.marker(P0, 4) == Marker(4, by="a", at_ms=STARTED)
 
 
 def test_a_marker_goes_only_with_the_offset_of_its_record() -> None:

@@ -64,6 +64,26 @@ def test_a_persister_that_comes_while_we_hold_the_rows_adds_to_the_sum(migrated:
         assert held(us) == {ANNA: 6, BERT: 4}
 
 
+def test_balances_are_locked_in_key_order(migrated: Settings) -> None:
+    with engine.connect(migrated, "test") as persister, engine.connect(migrated, "test", autocommit=True) as us:
+        transfer(persister, 1, NOBODY, ANNA, 10)
+        transfer(persister, 1, ANNA, BERT, 4, log=1)
+        persister.commit()
+        persister.execute("UPDATE balances SET balance = balance WHERE holder = %s", (BERT,))
+        ours = threading.Thread(target=balances.repair, args=(us, CHAIN_ID, list(reversed(KEYS))))
+        ours.start()
+        with engine.connect(migrated, "test", autocommit=True) as look:
+            wait_for(lambda: waits(look, us.info.backend_pid), 10, "the repair waits for the persister")
+            free = "SELECT holder FROM balances WHERE holder = %s FOR UPDATE SKIP LOCKED"
+            taken = look.execute(free, (ANNA,)).fetchall() == []
+
+        persister.rollback()
+        ours.join(10)
+
+        assert taken
+        assert held(us) == {ANNA: 6, BERT: 4}
+
+
 def test_a_balance_without_transfers_is_nothing(database: Connection) -> None:
     database.execute("INSERT INTO balances VALUES (%s, %s, 3, %s, 5)", (CHAIN_ID, TOKEN, ANNA))
 
@@ -74,11 +94,11 @@ def test_a_balance_without_transfers_is_nothing(database: Connection) -> None:
     assert held(database) == {ANNA: 0}
 
 
-def transfer(persister: Connection, number: int, sender: bytes, receiver: bytes, amount: int) -> None:
+def transfer(persister: Connection, number: int, sender: bytes, receiver: bytes, amount: int, *, log: int = 0) -> None:
     """Store a transfer and its balances as a persister does, without committing."""
     persister.execute(
-        "INSERT INTO token_transfers VALUES (%s, %s, 0, 0, %s, %s, %s, 'erc20', 'transfer', 0, %s)",
-        (CHAIN_ID, number, TOKEN, sender, receiver, amount),
+        "INSERT INTO token_transfers VALUES (%s, %s, %s, 0, %s, %s, %s, 'erc20', 'transfer', 0, %s)",
+        (CHAIN_ID, number, log, TOKEN, sender, receiver, amount),
     )
     for holder, delta in ((sender, -amount), (receiver, amount)):
         if holder != NOBODY:

@@ -41,6 +41,22 @@ def test_rule_7_older_rows_of_the_partition_go(
     assert rows(look, "SELECT applied_generation FROM consumer_progress ORDER BY partition") == [(5,), (0,)]
 
 
+def test_rule_7_dead_bits_of_every_job_go_too(
+    persister: Make, look: psycopg.Connection, job: Callable[..., int]
+) -> None:
+    number = MINE[2]
+    repairing, other = job(number // 64, reason="repair"), job(number // 64)
+    one = persister().own()
+    one.write(make(number))
+    failed = "UPDATE job_coverage SET dead = (1::bigint << %s)::bit(64) WHERE job_id = %s"
+    look.execute(failed, (number % 64, repairing))
+
+    one.write(Rollback(CHAIN, number, 5))
+
+    assert (bits(look, repairing, "dead"), bits(look, other)) == (set(), set())
+    assert rows(look, "SELECT DISTINCT published_at FROM job_coverage") == [(None,)]
+
+
 def test_rule_7_repeats_are_harmless(persister: Make, look: psycopg.Connection) -> None:
     one = persister().own()
     one.write(*[make(n) for n in MINE])

@@ -134,6 +134,16 @@ def test_rule_2_every_job_that_has_the_stripe_is_covered(
     assert bits(look, elsewhere) == set()
 
 
+def test_rule_2_bits_that_are_set_stay_set(persister: Make, look: psycopg.Connection, job: Callable[..., int]) -> None:
+    wanting = job(0)
+    one = persister().own()
+
+    one.write(make(1))
+    one.write(make(2))
+
+    assert bits(look, wanting) == {1, 2}
+
+
 def test_rule_2_dead_is_cleared_where_stored(
     persister: Make, look: psycopg.Connection, job: Callable[..., int]
 ) -> None:

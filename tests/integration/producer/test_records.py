@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 
 from indexer.errors import UserError
@@ -134,6 +135,17 @@ def test_rule_6_a_generation_is_above_all_that_are_known_and_the_clock(records: 
     assert [each and each.generation for each in (first, second, third)] == [5000, 5001, 90001]
 
 
+def test_rule_6_a_change_that_fails_in_the_middle_changes_nothing(begun: PostgresRecords, database: Connection) -> None:
+    everything = "SELECT (SELECT array_agg(h ORDER BY number) FROM headers h), (SELECT count(*) FROM rollbacks)"
+    before = chain_state(database), database.execute(everything).fetchone(), state(begun).recorded
+    torn = BlockRef(107, None, hash_of(106))  # type: ignore[arg-type]  # what no node may say, nor the table hold
+
+    with pytest.raises(psycopg.errors.NotNullViolation):
+        begun.record(state(begun), Raise(107, (torn,)), 105)
+
+    assert (chain_state(database), database.execute(everything).fetchone(), state(begun).recorded) == before
+
+
 def test_rule_6_nothing_is_recorded_without_the_lease(
     begun: PostgresRecords, records: Make, database: Connection
 ) -> None:
@@ -180,6 +192,16 @@ def test_rule_8_canonical_rises_over_rows_that_are_the_headers_and_stops_at_the_
     database.execute("UPDATE blocks SET hash = %s WHERE number = 103", (hash_of(103),))
     begun.settle(state(begun), None)
     assert chain_state(database)[2] == 104
+
+
+def test_rule_8_a_row_without_a_header_is_trusted_only_where_it_is_final(
+    begun: PostgresRecords, database: Connection
+) -> None:
+    store(database, *range(100, 112))
+
+    begun.settle(state(begun), None)
+
+    assert chain_state(database)[1:] == (105, 109)  # 110 has no header yet
 
 
 def test_rule_8_what_a_rollback_is_about_to_take_is_not_trusted(begun: PostgresRecords, database: Connection) -> None:
@@ -229,6 +251,21 @@ def test_rule_8_a_forgotten_rollback_is_a_mismatch_although_a_fork_above_it_came
     assert mismatch == Raise(107, (*refs(107, 108), ref(109, 1)))
     begun.record(state(begun), mismatch, 105)
     assert begun.settle(state(begun), None).mismatch is None
+
+
+def test_rule_8_a_forgotten_rollback_above_the_tip_leaves_no_gap(records: Make, database: Connection) -> None:
+    following.start(database, CHAIN, 100, None)
+    one = records()
+    one.record(state(one), Skip(100, 400), 400)  # restored to here …
+    database.execute("INSERT INTO rollbacks VALUES (%s, 500, 77)", (CHAIN,))  # … and told what happened later
+
+    mismatch = one.settle(state(one), None).mismatch
+
+    assert mismatch == Raise(400, ())
+    rollback, _ = one.record(state(one), mismatch, 399)
+    assert rollback is not None
+    assert rollback.generation > 77
+    assert (state(one).recorded.next, one.settle(state(one), None).mismatch) == (400, None)
 
 
 def test_what_is_final_grows_with_the_node_and_never_beyond_the_tip(
@@ -339,3 +376,18 @@ def test_a_cancelled_job_ends_when_its_blocks_are_resolved(begun: PostgresRecord
     assert jobs.job_status(database, CHAIN, job).state == "cancelled"
     assert begun.read() is None
     assert following.continues_at(database, CHAIN) == 110
+
+
+def test_rule_13_a_cancelled_follower_ends_although_a_block_never_came(
+    begun: PostgresRecords, database: Connection
+) -> None:
+    job = state(begun).job
+    begun.published(begun.settle(state(begun), None).items)
+    jobs.wish(database, CHAIN, job, "cancel")
+    begun.settle(state(begun), None)
+    assert jobs.job_status(database, CHAIN, job).state == "cancelling"
+
+    database.execute("UPDATE job_coverage SET published_at = published_at - interval '11 min'")
+    begun.settle(state(begun), None)
+
+    assert jobs.job_status(database, CHAIN, job).state == "cancelled"

@@ -8,15 +8,19 @@ from collections.abc import Callable
 
 import pytest
 
-from indexer.codec import decode_work_item
+from indexer.codec import decode_work_item, encode_work_item
+from indexer.inflight import TopicPartition
 from indexer.jobs.ranges import Ranges
 from indexer.kafka.replay import ReplayTransactions
-from indexer.records import Reason
+from indexer.outputs import Output
+from indexer.pipeline import Handled, Rewind
+from indexer.records import BlockWorkItem, Reason
 from indexer.replay.run import Replayer, carry_out
 from indexer.replay.selection import Selection
-from indexer.storage import dead_letters, jobs, replays
+from indexer.storage import dead_letters, engine, jobs, replays
 from indexer.storage.replays import Run
 from indexer.topics import load_topics
+from services.persister.companions import Reopener
 from tests.integration.replay.conftest import PARTITIONS, Desk
 from tests.support.command_line import Command
 from tests.support.letters import put_letter, put_letters, states
@@ -215,6 +219,32 @@ def test_a_letter_without_an_outcome_is_open_again_after_ten_minutes(desk: Desk)
 
     found = dict(desk.connection.execute("SELECT id, state FROM dead_letters").fetchall())
     assert found == {old: "open", young: "replayed"}
+
+
+def test_a_persister_opens_letters_without_an_outcome_again(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, [1, 2], state="replayed")
+    desk.connection.execute(
+        "UPDATE dead_letters SET replayed_at = now() - CASE block_number WHEN 1 THEN interval '11 min' ELSE '0' END"
+    )
+
+    Reopener(desk.settings.chain_id, lambda: engine.connect(desk.settings, "test"))()
+
+    assert states(desk.connection) == {"open": 1, "replayed": 1}
+
+
+def test_who_takes_a_run_up_ends_what_its_predecessor_left_open(desk: Desk) -> None:
+    topics = load_topics(desk.settings.topic_prefix)
+    at, value = TopicPartition(topics.dlq, 0), encode_work_item(BlockWorkItem(desk.settings.chain_id, 1))
+    frozen, successor = (ReplayTransactions(desk.settings, 7) for _ in range(2))
+    try:
+        with pytest.raises(Rewind):
+            frozen.write([Handled(at, 0, (Output(topics.work[0], 0, b"", value, ()),))], {at: 1})
+
+        assert successor.position() is None
+        assert desk.replayed() == once()
+    finally:
+        frozen.close()
+        successor.close()
 
 
 def test_runs_are_listed_with_what_became_of_their_letters(desk: Desk, command: Command) -> None:

@@ -298,13 +298,14 @@ class TestNotYet:
     def test_rule_5_the_endpoint_where_more_is_final_is_asked(self) -> None:
         with (
             FakeNode(head=100, finalized=60) as unsure,
-            FakeNode(head=100, finalized=90) as sure,
+            FakeNode(head=100, finalized=90, latency=0.05) as sure,  # slower, and so not the first choice
             RpcClient([unsure.url, sure.url], QUICK) as client,
         ):
             client.finalized()
             results = client.fetch_blocks([Wanted(number) for number in range(61, 91)])
 
         assert kinds(results) == {"Fetched": 30}
+        assert (unsure.count("eth_getBlockReceipts"), sure.count("eth_getBlockReceipts") > 0) == (0, True)
 
     def test_confirmations_say_what_is_final_where_no_tag_does(self) -> None:
         with FakeNode(head=100, finalized=0) as node, RpcClient([node.url], replace(QUICK, confirmations=4)) as client:

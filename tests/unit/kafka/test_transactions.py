@@ -135,6 +135,15 @@ def test_outputs_and_offsets_are_committed_in_one_transaction(world: World) -> N
     assert producer.metadata == b"metadata"
 
 
+def test_what_is_to_be_said_of_an_offset_goes_with_it(world: World) -> None:
+    world.sink._describe = lambda source, offset: f"{source.topic} at {offset}"
+
+    world.write()
+
+    [told] = world.broker.producers[0].offsets
+    assert (told.offset, told.metadata) == (8, "in at 8")
+
+
 def test_a_group_that_we_left_is_told_before_anything_is_produced(world: World) -> None:
     def no_member() -> bytes:
         raise Rewind("no member")
