@@ -56,7 +56,7 @@ def broken(commit: Commit) -> Iterator[str]:
     yield from _ownership(commit)
     yield from _slots(commit)
     yield from _bits(commit)
-    yield from _generations(commit)
+    yield from _follower(commit)
 
 
 def _ownership(commit: Commit) -> Iterator[str]:
@@ -118,11 +118,11 @@ def _heights(stripe: int, mask: int) -> Iterator[int]:
     return (stripe * STRIPE + at for at in range(STRIPE) if mask >> at & 1)
 
 
-def _generations(commit: Commit) -> Iterator[str]:
-    raised = any(old and row and row["generation"] > old["generation"] for _, old, row in commit.of("chain_state"))
+def _follower(commit: Commit) -> Iterator[str]:
     for job, old, row in commit.of("processing_jobs"):
-        if old and row and row["reason"] == "head" and row["position"]["next"] < old["position"]["next"] and not raised:
-            yield f"job {job} follows from {row['position']['next']} on again, without a new generation"
+        moved = row is not None and old is not None and row["position"] != old["position"]
+        if moved and row["reason"] == "head" and row["by"] != (row["owner"], row["epoch"]):
+            yield f"job {job} was moved by {row['by']}, whose lease it is not"
     for _, old, row in commit.of("chain_state"):
         generation = 0 if row is None else row["generation"]
         if generation == (old or {"generation": 0})["generation"]:

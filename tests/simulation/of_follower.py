@@ -65,7 +65,7 @@ def _move(s: Session, p: Any) -> int:
         return 0
     position = p["position"].obj
     blocks = {n for n in row["blocks"] if n < p["past"]} | set(range(p["first"], p["past"]))
-    s.change("processing_jobs", p["job"], position=position, blocks=blocks)
+    s.change("processing_jobs", p["job"], position=position, blocks=blocks, by=(p["owner"], p["epoch"]))
     return 1
 
 
