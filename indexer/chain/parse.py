@@ -182,11 +182,18 @@ def receipt_extra(item: Json) -> str | None:
 def _extra(item: Json, names: tuple[str, ...], chain: ChainRules | None) -> str | None:
     """Return those of the fields that the item has as compact JSON; None when it has none."""
     kept = {name: item[name] for name in names if item.get(name) is not None}
-    if kept.get("accessList") == []:
-        del kept["accessList"]
+    if "accessList" in kept:
+        kept["accessList"] = [_access(entry) for entry in kept["accessList"]]
+        if not kept["accessList"]:
+            del kept["accessList"]
     if chain is not None and item.get("chainId") is not None and int(item["chainId"], 16) != chain.chain_id:
         kept["chainId"] = item["chainId"]
     return orjson.dumps(kept).decode() if kept else None
+
+
+def _access(entry: Json) -> Json:
+    """Return an entry of an access list with nothing in it that its transaction's hash does not cover (EIP-2930)."""
+    return {"address": entry["address"].lower(), "storageKeys": [key.lower() for key in entry["storageKeys"]]}
 
 
 def _parse_receipts(block: Json, receipts: list[Json], transactions: Transactions) -> Logs:

@@ -232,9 +232,34 @@ def test_rare_fields_of_the_wrong_shape_are_malformed(field: str, value: Any) ->
     transaction, _ = signed(ETHEREUM, type=3, **FEES, **BLOBS, accessList=[])
     block, receipts = sealed(ETHEREUM, [transaction], [receipt_of(transaction)])
     transaction[field] = value
-    columns = parse_block(block, receipts, ETHEREUM)
 
     with pytest.raises(PoisonError) as refused:
-        verify(*columns, ETHEREUM)
+        verify(*parse_block(block, receipts, ETHEREUM), ETHEREUM)
 
     assert refused.value.code == "MALFORMED_BLOCK"
+
+
+@pytest.mark.parametrize("kind", [1, 2])
+def test_an_access_list_is_kept_as_its_hash_has_it_however_it_is_spelled(kind: int) -> None:
+    transaction, _ = signed(ETHEREUM, type=kind, **(FEES if kind == 2 else {"gasPrice": 50}), accessList=ACCESS_LIST)
+    block, receipts = sealed(ETHEREUM, [transaction], [receipt_of(transaction)])
+    genuine = parse_block(block, receipts, ETHEREUM)[1].extra
+    transaction["accessList"] = [
+        {"storageKeys": [key.upper().replace("X", "x") for key in entry["storageKeys"]], "more": 7,
+         "address": entry["address"].upper().replace("X", "x")}
+        for entry in transaction["accessList"]
+    ]  # fmt: skip
+
+    header, transactions, logs = parse_block(block, receipts, ETHEREUM)
+
+    assert verify(header, transactions, logs, ETHEREUM)
+    assert transactions.extra == genuine
+
+
+@pytest.mark.parametrize("spelled", [{}, "", None])
+def test_no_access_list_is_none_however_it_is_spelled(spelled: object) -> None:
+    transaction, _ = signed(ETHEREUM, type=2, **FEES, accessList=[])
+    block, receipts = sealed(ETHEREUM, [transaction], [receipt_of(transaction)])
+    transaction["accessList"] = spelled
+
+    assert parse_block(block, receipts, ETHEREUM)[1].extra == [None]
