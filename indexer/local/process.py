@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 
 import click
 import psycopg
@@ -72,7 +75,8 @@ def process_jobs(
     started = time.monotonic()
     try:
         supervisor.start(counts)
-        finished = _watch(settings, supervisor, set(known), monitoring, keep_running, as_json)
+        with asked_to_end() as raise_if_asked:
+            finished = _watch(settings, supervisor, set(known), monitoring, keep_running, as_json, raise_if_asked)
         seconds = time.monotonic() - started
         with engine.connect(settings, "process", autocommit=True) as connection:
             built = _build_indexes(settings, connection)
@@ -93,14 +97,45 @@ def _exported() -> dict[str, str]:
     return {**_LOCAL, **os.environ, **settings}
 
 
+@contextmanager
+def asked_to_end() -> Iterator[Callable[[], None]]:
+    """Yield a function that raises KeyboardInterrupt once SIGINT or SIGTERM came.
+
+    The signal raises it at once, but Python only prints what is raised inside a finalizer or a library's callback.
+    """
+    asked = threading.Event()
+
+    def ask(_: int, __: FrameType | None) -> None:
+        asked.set()
+        raise KeyboardInterrupt
+
+    def raise_if_asked() -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield raise_if_asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _watch(
-    settings: Settings, supervisor: Supervisor, ids: set[int], monitoring: bool, keep_running: bool, as_json: bool
+    settings: Settings,
+    supervisor: Supervisor,
+    ids: set[int],
+    monitoring: bool,
+    keep_running: bool,
+    as_json: bool,
+    raise_if_asked: Callable[[], None],
 ) -> list[JobStatus]:
     """Look at the jobs until all of them ended; jobs queued meanwhile are watched as well."""
     rates = Rates(time.monotonic)
     connection: Connection | None = None
     with _display(as_json) as show:
         while True:
+            raise_if_asked()
             supervisor.check()
             try:
                 connection = connection or engine.connect(settings, "process", autocommit=True)

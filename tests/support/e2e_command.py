@@ -47,6 +47,12 @@ class BatchProcess:
     def said(self) -> str:
         return self._out.read_text(errors="replace")
 
+    def last_words(self) -> str:
+        """Return how the output of the command and of each service ends, and who still runs."""
+        logs = sorted((self._folder / "logs").glob("*.log"))
+        ends = [f"-- {each.name}: {each.read_text(errors='replace')[-1500:]}" for each in (self._out, *logs)]
+        return "\n".join([*ends, f"running: {self.services()}"])
+
     def services(self) -> list[int]:
         """Return the pids of the services that run now."""
         with contextlib.suppress(OSError):
@@ -90,6 +96,9 @@ def batch_process(settings: Settings, folder: Path, *options: str, **environ: st
     running = BatchProcess(settings, folder, *options, **environ)
     try:
         yield running
+    except BaseException:
+        sys.stderr.write(running.last_words() + "\n")
+        raise
     finally:
         running.close()
 
