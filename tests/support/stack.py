@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -27,6 +28,7 @@ def local_stack() -> Iterator[stack.RunningStack]:
     folder = Path(tempfile.mkdtemp(prefix="indexer-test-"))
     running = stack.start(folder, brokers=1, die_with_parent=True, remove_with_parent=True)
     yield running
+    gc.collect()  # clients that nobody holds any more would complain about the missing broker until we end
     running.stop(graceful=False)
     shutil.rmtree(folder, ignore_errors=True)
 
