@@ -85,6 +85,15 @@ def test_what_changes_nothing_or_comes_twice_is_refused(tree: Path) -> None:
     assert of(twice, tree) == ["3 part: 2 mutations of this name", "3 part: it changes nothing, or no test is named"]
 
 
+def test_what_compiled_code_holds_too_is_refused(tree: Path) -> None:
+    (tree / "indexer" / "codec").mkdir(parents=True)
+    (tree / "indexer" / "codec" / "wire.py").write_text("kept = 1\n")
+
+    [problem] = of(Table((replace(ONE, file="indexer/codec/wire.py"),), {}), tree)
+
+    assert "has a twin" in problem
+
+
 def test_a_rule_without_a_mutation_is_told(tree: Path) -> None:
     found = [problem for problem in problems(Table((ONE,), {}), tree) if problem.startswith("rule ")]
 

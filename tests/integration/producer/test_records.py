@@ -94,6 +94,17 @@ def test_rule_5_items_say_hash_and_generation_as_the_headers_have_them(begun: Po
     ]
 
 
+def test_rule_5_an_item_above_what_is_final_never_goes_out_without_its_hash(
+    begun: PostgresRecords, database: Connection
+) -> None:
+    seen = state(begun)
+    database.execute("DELETE FROM headers WHERE number >= 108")  # as a successor does whom we do not know of yet
+
+    items = begun.settle(seen, None).items
+
+    assert [(item.number, item.expected_hash) for item in items] == [(n, hash_of(n)) for n in range(100, 108)]
+
+
 def test_the_window_is_what_is_not_final(begun: PostgresRecords) -> None:
     recorded = state(begun).recorded
 
