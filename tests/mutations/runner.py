@@ -95,14 +95,15 @@ def mutated(mutation: Mutation, more: Mapping[str, str], root: Path = ROOT) -> R
     return Report(mutation, outcomes, time.monotonic() - began, said)
 
 
-def run_all(mutations: Sequence[Mutation], told: Callable[[Report], None]) -> dict[str, Outcome]:
-    """Run everything; return what came of the tests on the unchanged tree."""
+def run_all(
+    mutations: Sequence[Mutation], checked: Callable[[Mapping[str, Outcome]], None], told: Callable[[Report], None]
+) -> None:
+    """Run everything; `checked` is told first what came of the tests on the unchanged tree."""
     tests = sorted({test for each in mutations for test in each.tests})
     with services(needs_stack(tests)) as more:
-        sound = unchanged(tests, more)
+        checked(unchanged(tests, more))
         for each in mutations:
             told(mutated(each, more))
-    return sound
 
 
 Cases = list[tuple[Outcome, str]]  # with what was said; more than one where a test has parameters

@@ -120,12 +120,13 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         monkeypatch.setattr(command, "load", lambda: table)
         monkeypatch.setattr(command, "problems", lambda table: iter(()))
 
-        def run_all(mutations: list[Mutation], told: Callable[[Report], None]) -> dict[str, Outcome]:
+        def run_all(mutations: list[Mutation], checked: Callable[..., None], told: Callable[..., None]) -> None:
+            checked({test: sound for each in mutations for test in each.tests})
             for each in mutations:
                 told(Report(each, dict.fromkeys(each.tests, held), 1.5, dict.fromkeys(each.tests, "assert 2 == 1")))
-            return {test: sound for each in mutations for test in each.tests}
 
         monkeypatch.setattr(command, "run_all", run_all)
+        monkeypatch.setattr("signal.signal", lambda *_: None)
         monkeypatch.setattr("sys.argv", ["mutations", *arguments])
         return command.main(), capsys.readouterr().out
 
@@ -146,7 +147,9 @@ def test_what_is_not_held_is_an_error(run: Callable[..., tuple[int, str]]) -> No
     assert code == 1
     assert "NOT HELD" in told
     assert "passed: unit/test_it.py::test_held" in told
-    assert run("--rule", "3", sound=Outcome.FAILED)[0] == 1
+    code, told = run("--rule", "3", sound=Outcome.FAILED)
+    assert code == 1
+    assert "with nothing taken out 0 of 1 tests pass\n                 failed: unit/test_it.py::test_held\n" in told
 
 
 def test_json_has_each_test_and_what_it_said(run: Callable[..., tuple[int, str]]) -> None:

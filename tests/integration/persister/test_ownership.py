@@ -110,11 +110,12 @@ def test_rule_3_what_blocks_us_under_our_own_name_is_ended(
     persister: Make, look: psycopg.Connection, settings: Settings
 ) -> None:
     persister().own()
-    freeze_inside_copy(settings, f"{settings.topic_prefix}indexer-persister-7")
+    frozen = freeze_inside_copy(settings, f"{settings.topic_prefix}indexer-persister-7")
 
     Persister(replace(settings, lock_timeout_seconds=10.0)).own().write(make(1))
 
     assert heights(look) == [1]
+    assert rows(look, "SELECT count(*) FROM pg_stat_activity WHERE pid = %s", frozen.info.backend_pid) == [(0,)]
 
 
 def test_rule_3_what_blocks_us_under_a_foreign_name_is_left_alone(

@@ -94,5 +94,6 @@ def test_a_rollback_between_blocks_of_one_batch(persister: Make, look: psycopg.C
     )
 
     assert heights(look) == [low, high]
+    assert one.writer.refused_blocks == 1  # of the losing branch, behind the rollback
     assert rows(look, "SELECT hash FROM blocks WHERE number = %s", high) == [(make(high, fork=2).header.hash,)]
     state(look)

@@ -324,6 +324,20 @@ def test_what_got_lost_is_handed_out_again_but_not_where_somebody_lags(records: 
     assert one.settle(state(one), None).items == []
 
 
+def test_rule_11_what_is_on_its_way_is_left_alone_for_ten_minutes(records: Make, database: Connection) -> None:
+    following.start(database, CHAIN, 60, None)
+    now = [0.0]
+    one = records(now=lambda: now[0])
+    _, items = one.record(state(one), Append(refs(60, 66)), 0)
+    one.published(items)
+
+    database.execute("UPDATE job_coverage SET published_at = now() - interval '9 minutes'")
+    assert one.settle(state(one), None).items == []
+    now[0] += 10
+    database.execute("UPDATE job_coverage SET published_at = now() - interval '11 minutes'")
+    assert [item.number for item in one.settle(state(one), None).items] == list(range(60, 67))
+
+
 def test_what_is_skipped_is_a_job_of_its_own_and_the_two_meet(begun: PostgresRecords, database: Connection) -> None:
     begun.record(state(begun), Skip(110, 5000), 5000)
 
