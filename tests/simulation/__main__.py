@@ -9,6 +9,8 @@ from collections import Counter
 
 from tests.simulation.seeds import simulate
 
+_TELL = 500  # seeds between two signs of life
+
 
 def say(text: str) -> None:
     sys.stdout.write(text + "\n")
@@ -29,6 +31,8 @@ def main() -> int:
         if run.wrong:
             failed += 1
             say(f"SEED={seed}: " + "; ".join(run.wrong[:3]))
+        if (seed + 1 - args.first) % _TELL == 0:
+            say(f"… {seed + 1 - args.first} seeds, {failed} failed")
     took = time.monotonic() - began
     say(", ".join(f"{count} {name}" for name, count in sorted(faults.items())))
     say(f"{args.seeds} seeds from {args.first}: {failed} failed, {args.seeds / took * 60:.0f} a minute")

@@ -98,7 +98,18 @@ def _slots(commit: Commit) -> Iterator[str]:
 
 
 def _bits(commit: Commit) -> Iterator[str]:
-    coverage, blocks = list(commit.of("job_coverage")), commit.after("blocks")
+    coverage = list(commit.of("job_coverage"))
+    gone = [number for number, _, row in commit.of("blocks") if row is None]
+    if coverage:
+        yield from _set(commit, coverage)
+    for (job, stripe), row in commit.after("job_coverage").items() if gone else ():
+        for number in gone:
+            if number // STRIPE == stripe and row["stored"] >> number % STRIPE & 1:
+                yield f"job {job} still counts block {number}, which goes"
+
+
+def _set(commit: Commit, coverage: list[tuple[Key, Row | None, Row | None]]) -> Iterator[str]:
+    blocks = commit.after("blocks")
     for (job, stripe), old, row in coverage:
         new = 0 if row is None else row["stored"] & ~(old or {"stored": 0})["stored"]
         repair = bool(new) and commit.after("processing_jobs").get(job, {}).get("reason") == "repair"
@@ -107,11 +118,6 @@ def _bits(commit: Commit) -> Iterator[str]:
                 yield f"job {job} counts block {number} as stored, and it is not"
             elif repair and ("blocks", number) not in commit.changes:
                 yield f"repair {job} counts block {number}, which was not written again"
-    gone = [number for number, _, row in commit.of("blocks") if row is None]
-    for (job, stripe), row in commit.after("job_coverage").items() if gone else ():
-        for number in gone:
-            if number // STRIPE == stripe and row["stored"] >> number % STRIPE & 1:
-                yield f"job {job} still counts block {number}, which goes"
 
 
 def _heights(stripe: int, mask: int) -> Iterator[int]:

@@ -44,8 +44,9 @@ from services.producer.loop import ProducerLoop
 from services.producer.records import PostgresRecords
 from tests.simulation import of_jobs, of_replay
 from tests.simulation.kafka import Member, TransactionalProducer
+from tests.simulation.laws import GROUP, PARTITIONS
 from tests.simulation.of_persister import add_balances, insert_blocks
-from tests.simulation.world import CHAIN, GROUP, PARTITIONS, REPUBLISH_SECONDS, Process, World
+from tests.simulation.world import CHAIN, REPUBLISH_SECONDS, Process, World
 
 TOPICS = load_topics("", PARTITIONS)
 PACE = Pace(seconds=0.2, results=6, back_off_seconds=0.2, most_back_off_seconds=1.0)

@@ -24,9 +24,10 @@ from services.producer.lag import Stillness
 from tests.simulation import of_follower, of_jobs, of_persister
 from tests.simulation.database import Database, Session
 from tests.simulation.kafka import Broker, unknown_outcome
+from tests.simulation.laws import GROUP, PARTITIONS
 from tests.unit.producer.chain_model import MemoryNode, chain
 
-CHAIN, PARTITIONS, GROUP = 31337, 2, "persister"
+CHAIN = 31337
 REPUBLISH_SECONDS = 600.0
 FIRST, LENGTH, WINDOW = 60, 66, 6  # following begins at FIRST: stripes 0 and 1 meet at 64
 _NESTED = 3
