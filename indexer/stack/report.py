@@ -46,20 +46,30 @@ def host(database_url: str) -> str:
 def external(data_dir: Path, environment: Mapping[str, str]) -> External:
     """The servers to use instead of own ones, each checked. Raises UserError for one that does not answer.
 
-    What `indexer stack env` of this very folder printed does not count: it names our own servers.
+    What `indexer stack env` of this very folder printed does not count, whatever database is named there: it names our
+    own servers, which would be shut down for it.
     """
     shape = Folder(data_dir).layout()
     servers = environment.get("KAFKA_BOOTSTRAP_SERVERS") or None
     database = environment.get("DATABASE_URL") or None
     if shape and servers == shape.bootstrap_servers:
         servers = None
-    if shape and database == shape.database_url:
+    if shape and database and _server(database) == _server(shape.database_url):
         database = None
     if servers and not kafka.known(servers, seconds=10):
         raise UserError(f"Kafka at {servers} does not answer; start it, or unset KAFKA_BOOTSTRAP_SERVERS")
     if database and not accepts(database):
         raise UserError(f"PostgreSQL at {host(database)} does not answer; start it, or unset DATABASE_URL")
     return External(servers, database)
+
+
+def _server(database_url: str) -> str:
+    """Return which server a URL names: host and port, or the URL itself where it has several or cannot be read."""
+    try:
+        parts = urlsplit(database_url)
+        return f"{(parts.hostname or '').replace('localhost', '127.0.0.1')}:{parts.port}"
+    except ValueError:
+        return database_url
 
 
 def accepts(database_url: str) -> bool:

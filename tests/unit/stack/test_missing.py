@@ -202,6 +202,23 @@ class TestServersOfTheUsersOwn:
 
         assert report.external(tmp_path, environment) == report.External(None, None)
 
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+    def test_another_database_on_our_own_server_does_not_count_either(self, tmp_path: Path, host: str) -> None:
+        shape = new_layout(1)
+        Folder(tmp_path).save(shape)
+        own = shape.database_url.replace("127.0.0.1", host).rpartition("/")[0]
+
+        assert report.external(tmp_path, {"DATABASE_URL": f"{own}/template1"}) == report.External(None, None)
+
+    @pytest.mark.parametrize("url", ["postgresql://u@127.0.0.1:1/x", "postgresql://u@127.0.0.1:1,127.0.0.1:2/x"])
+    def test_another_server_on_this_machine_counts(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
+    ) -> None:
+        Folder(tmp_path).save(new_layout(1))
+        monkeypatch.setattr(report, "accepts", lambda _url: True)
+
+        assert report.external(tmp_path, {"DATABASE_URL": url}).database == url
+
     def test_a_database_that_refuses_does_not_accept(self) -> None:
         assert not report.accepts("postgresql://u@127.0.0.1:1/x?connect_timeout=1")
 
