@@ -26,6 +26,7 @@ _REWIND_WAIT_SECONDS = 5.0
 _MISSING_SECONDS = 10.0  # a restarting broker does not know its topics for a moment
 _POLL_RECORDS = 128  # of a single topic at a time, so that its shelf is not filled and the topic paused every time
 _POLL_BYTES = 8 * 1024 * 1024
+UNREADABLE_HEADERS = "x-unreadable-headers"  # in place of headers whose names are not UTF-8: no client hands them out
 _QUIET = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
 _MISSING = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 
@@ -413,8 +414,11 @@ def _kafka_offset(offset: int | None) -> int:
 
 
 def _record(message: Message) -> Record:
-    pairs = cast("Sequence[tuple[str, str | bytes | None]]", message.headers() or ())  # a dict only when produced
-    headers = tuple((name, _bytes(value)) for name, value in pairs)
+    try:
+        pairs = cast("Sequence[tuple[str, str | bytes | None]]", message.headers() or ())  # a dict only when produced
+        headers = tuple((name, _bytes(value)) for name, value in pairs)
+    except UnicodeDecodeError:  # a foreign record; its value says what it is
+        headers = ((UNREADABLE_HEADERS, b""),)
     return Record(
         topic=str(message.topic()),
         partition=int(message.partition() or 0),

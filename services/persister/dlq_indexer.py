@@ -18,13 +18,12 @@ from indexer.deadletter import Letter, read_letter
 from indexer.errors import FatalError, PoisonError
 from indexer.inflight import Record, TopicPartition
 from indexer.pipeline import Handled
-from indexer.records import DecodedBlock, Reason, Rollback
+from indexer.records import HIGHEST_NUMBER, DecodedBlock, Reason, Rollback
 from indexer.storage.engine import Connection
 from services.persister import sql
 from services.persister.coverage import EVERY_JOB, bits_of
 from services.persister.store import Partitions
 
-_HIGHEST = 1 << 48  # a number above is not a height
 _ROOM = 64
 
 
@@ -151,7 +150,7 @@ class LetterWriter:
 
 
 def _checked(subject: Subject) -> Subject:
-    if subject.number is None or 0 <= subject.number < _HIGHEST:
+    if subject.number is None or 0 <= subject.number <= HIGHEST_NUMBER:
         return subject
     return Subject(subject.chain_id, None, subject.job_id, subject.generation, subject.repair, True)
 

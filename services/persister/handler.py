@@ -9,7 +9,7 @@ from types import ModuleType
 from indexer.errors import PoisonError
 from indexer.inflight import Record, TopicPartition
 from indexer.pipeline import Handled
-from indexer.records import Rollback
+from indexer.records import HIGHEST_NUMBER, Rollback
 from indexer.tally import Work
 from indexer.topics import partition_of
 from services.persister import packed
@@ -32,6 +32,7 @@ def read(
     """Return what `record` carries.
 
     - bytes that are no block and no rollback: poison
+    - a height that no chain has: poison, before tables are made for it
     - another chain's block: poison (deployments that share a cluster differ in the topics' prefix)
     - a block in another partition than its height's: poison, since that partition's owner would not know of it
     """
@@ -41,10 +42,11 @@ def read(
         return error
     if value.chain_id != chain_id:
         return PoisonError(f"a record of chain {value.chain_id}, we index {chain_id}", code="OTHER_CHAIN")
-    if isinstance(value, PackedBlock):
-        number = value.number
-        if number < 0 or partition_of(number, partitions) != record.partition:
-            return PoisonError(f"block {number} in partition {record.partition}", code="WRONG_PARTITION")
+    number = value.number if isinstance(value, PackedBlock) else value.from_number
+    if not 0 <= number <= HIGHEST_NUMBER:
+        return PoisonError(f"block {number}", code="IMPOSSIBLE_NUMBER")
+    if isinstance(value, PackedBlock) and partition_of(number, partitions) != record.partition:
+        return PoisonError(f"block {number} in partition {record.partition}", code="WRONG_PARTITION")
     return value
 
 

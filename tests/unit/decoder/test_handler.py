@@ -300,7 +300,7 @@ def test_bytes_that_are_no_work_item_become_a_letter_untouched(decoder: Decoder,
 
 
 def test_an_item_of_another_chain_or_of_an_impossible_number_is_poison(decoder: Decoder) -> None:
-    for record in (record_of(7, chain_id=1), record_of(-1)):
+    for record in (record_of(7, chain_id=1), record_of(-1), record_of(1 << 45)):
         with pytest.raises(PoisonError):
             decoder.read(record)
 

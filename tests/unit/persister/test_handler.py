@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from indexer.codec import encode_block, encode_rollback, encode_work_item
 from indexer.errors import PoisonError
 from indexer.inflight import Record
@@ -54,6 +56,14 @@ def test_a_block_in_another_partition_than_its_heights_is_poison() -> None:
     elsewhere = (partition_of(7, PARTITIONS) + 1) % PARTITIONS
 
     assert code(read(record(encode_block(make(7)), partition=elsewhere), CHAIN, PARTITIONS)) == "WRONG_PARTITION"
+
+
+@pytest.mark.parametrize("number", [1 << 45, 1 << 61])
+def test_a_height_that_no_chain_has_is_poison(number: int) -> None:
+    rollback = encode_rollback(Rollback(CHAIN, number, 3))
+
+    assert code(read(record(encode_block(make(number)), number=number), CHAIN, PARTITIONS)) == "IMPOSSIBLE_NUMBER"
+    assert code(read(record(rollback), CHAIN, PARTITIONS)) == "IMPOSSIBLE_NUMBER"
 
 
 def test_the_handler_finishes_what_was_submitted() -> None:
