@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.live import Live
 
 from indexer.errors import OutageError
+from indexer.kafka.admin import KafkaAdmin
 from indexer.local.screen import Rates, render, report_lines
 from indexer.local.supervisor import Supervisor
 from indexer.settings import Settings, read
@@ -64,13 +65,15 @@ def process_jobs(
 ) -> bool:
     """Run the services until no job is under way; return whether all are done and every block of them is stored.
 
-    Ctrl-C stops the services in order; the jobs stay queued and go on where they were.
+    Ctrl-C stops the services in order; the jobs stay queued and go on where they were. Raises OutageError, having
+    started nothing, when Kafka or the database does not answer; those that go away later are waited for.
     """
     with engine.connect(settings, "process", autocommit=True) as connection:
         known = {job.id: job.stored for job in jobs.all_jobs(connection, settings.chain_id, live_only=True, most=1000)}
     if not known and not keep_running:
         click.echo("no jobs under way: `indexer batch queue blocks FIRST LAST` makes one", err=as_json)
         return True
+    KafkaAdmin(settings).brokers()  # services start again for ever where it is away: told at once
     supervisor = Supervisor(logs, {**_exported(), "MAX_JOBS": str(most_jobs)})
     started = time.monotonic()
     try:

@@ -1,0 +1,41 @@
+"""`batch process` tells at once what it cannot work without."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from indexer.errors import OutageError
+from indexer.jobs.ranges import Ranges
+from indexer.local.process import process_jobs
+from indexer.settings import Settings
+from indexer.storage import jobs
+from indexer.storage.jobs import Connection, NewJob
+
+pytestmark = pytest.mark.integration
+
+BLOCKS = 10
+
+
+@pytest.fixture
+def job(migrated: Settings, database: Connection) -> int:
+    return jobs.create_job(database, NewJob(migrated.chain_id, Ranges.of([(1, BLOCKS + 1)])))
+
+
+def run(settings: Settings, logs: Path, **counts: int) -> bool:
+    return process_jobs(
+        settings, counts=counts, most_jobs=1, logs=logs, monitoring=False, keep_running=False, as_json=False
+    )
+
+
+@pytest.mark.usefixtures("job")
+def test_without_kafka_it_says_so_and_starts_nothing(migrated: Settings, tmp_path: Path) -> None:
+    nobody = replace(migrated, kafka_bootstrap_servers="127.0.0.1:1")
+
+    with pytest.raises(OutageError, match=r"Kafka at 127\.0\.0\.1:1 does not answer") as refused:
+        run(nobody, tmp_path / "logs", producer=1, decoder=1)
+
+    assert refused.value.code == "KAFKA_UNREACHABLE"
+    assert not (tmp_path / "logs").exists()
