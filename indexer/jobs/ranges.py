@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,9 @@ from indexer.errors import UserError
 from indexer.topics import STRIPE
 
 HIGHEST = 2**62
+MOST_RANGES = 250_000  # of one job: a producer has them all in memory, some 300 bytes each
+_NUMBER = r"[0-9]{1,20}(?:_[0-9]{1,20}){0,6}"
+_ENTRY = re.compile(f"{_NUMBER}(-{_NUMBER})?")
 FULL_MASK = (1 << STRIPE) - 1
 
 
@@ -105,21 +109,28 @@ def _merge(pairs: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 def parse_manifest(lines: Iterable[str]) -> Ranges:
     """Read block numbers and ranges, one a line or separated by commas: `17`, `20-29`; `#` begins a comment.
 
-    Raises UserError naming the line.
+    Raises UserError naming the line, or for more than MOST_RANGES ranges that do not touch.
     """
     pairs: list[tuple[int, int]] = []
     for number, line in enumerate(lines, start=1):
-        for part in line.split("#", 1)[0].replace(",", " ").split():
-            try:
-                first, dash, last = part.partition("-")
-                pair = (int(first), int(last if dash else first) + 1)
-            except ValueError:
-                raise UserError(
-                    f"manifest line {number}: {part!r} is not a block or a range", code="BAD_MANIFEST"
-                ) from None
+        for part in line.removeprefix("\ufeff").split("#", 1)[0].replace(",", " ").split():
+            if _ENTRY.fullmatch(part) is None:
+                raise UserError(f"manifest line {number}: {part!r} is not a block or a range", code="BAD_MANIFEST")
+            first, _, last = part.partition("-")
+            pair = (int(first), int(last or first) + 1)
             if not 0 <= pair[0] < pair[1] <= HIGHEST:
                 raise UserError(f"manifest line {number}: {part!r} is not a range of blocks", code="BAD_MANIFEST")
             pairs.append(pair)
+        if len(pairs) > 2 * MOST_RANGES:
+            pairs = _few(pairs)
     if not pairs:
         raise UserError("the manifest names no block", code="BAD_MANIFEST")
-    return Ranges.of(pairs)
+    return Ranges.of(_few(pairs))
+
+
+def _few(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged = list(_merge(pairs))
+    if len(merged) > MOST_RANGES:
+        text = f"the manifest has more than {MOST_RANGES:,} ranges that do not touch: split it into several jobs"
+        raise UserError(text, code="BAD_MANIFEST")
+    return merged

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer.errors import UserError
+from indexer.jobs import ranges
 from indexer.jobs.ranges import Ranges, parse_manifest
 from indexer.topics import STRIPE
 
@@ -71,6 +72,26 @@ def test_a_manifest_names_numbers_and_ranges() -> None:
 def test_a_bad_line_of_a_manifest_is_named(line: str) -> None:
     with pytest.raises(UserError, match="line 2"):
         parse_manifest(["1", line])
+
+
+def test_a_manifest_from_windows_begins_with_a_mark() -> None:
+    assert parse_manifest(["\ufeff17", "18"]).pairs == ((17, 19),)
+
+
+def test_a_manifest_in_any_order_is_as_small_as_its_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "MOST_RANGES", 3)
+
+    assert parse_manifest(str(n) for n in reversed(range(100))).pairs == ((0, 100),)
+
+
+def test_a_manifest_of_too_many_ranges_is_refused_before_it_is_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "MOST_RANGES", 3)
+    lines = (str(n) for n in range(0, 1_000_000, 2))
+
+    with pytest.raises(UserError, match="more than 3 ranges that do not touch: split it"):
+        parse_manifest(lines)
+
+    assert int(next(lines)) < 20, "the rest was not read"
 
 
 def test_a_manifest_without_blocks_is_refused() -> None:
