@@ -82,26 +82,29 @@ def parent_links(connection: Connection, chain_id: int, first: int, last: int) -
 def counts(connection: Connection, chain_id: int, first: int, last: int) -> Finding:
     """Each block has as many transactions and logs as its row says."""
     finding = Finding("counts")
-    rows = connection.execute(
-        """
-        SELECT b.number, b.transaction_count, coalesce(t.n, 0), b.log_count, coalesce(l.n, 0) FROM blocks b
-        LEFT JOIN (SELECT block_number, count(*) AS n FROM transactions
-                   WHERE chain_id = %(chain)s AND block_number BETWEEN %(first)s AND %(last)s GROUP BY 1) t
-               ON t.block_number = b.number
-        LEFT JOIN (SELECT block_number, count(*) AS n FROM logs
-                   WHERE chain_id = %(chain)s AND block_number BETWEEN %(first)s AND %(last)s GROUP BY 1) l
-               ON l.block_number = b.number
-        WHERE b.chain_id = %(chain)s AND b.number BETWEEN %(first)s AND %(last)s
-        """,
-        {"chain": chain_id, "first": first, "last": last},
-    ).fetchall()
-    finding.looked_at = len(rows)
-    for number, transactions, found_transactions, logs, found_logs in rows:
-        if (transactions, logs) != (found_transactions, found_logs):
-            finding.note(
-                f"block {number}: {found_transactions} of {transactions} transactions, {found_logs} of {logs} logs"
-            )
+    for low in range(first, last + 1, _PORTION):
+        named = {"chain": chain_id, "first": low, "last": min(last, low + _PORTION - 1)}
+        rows = connection.execute(_COUNTS, named).fetchall()
+        finding.looked_at += len(rows)
+        for number, transactions, found_transactions, logs, found_logs in rows:
+            if (transactions, logs) != (found_transactions, found_logs):
+                finding.note(
+                    f"block {number}: {found_transactions} of {transactions} transactions, {found_logs} of {logs} logs"
+                )
     return finding
+
+
+_PORTION = 100_000  # blocks whose counts are in memory at a time
+_COUNTS = """
+    SELECT b.number, b.transaction_count, coalesce(t.n, 0), b.log_count, coalesce(l.n, 0) FROM blocks b
+    LEFT JOIN (SELECT block_number, count(*) AS n FROM transactions
+               WHERE chain_id = %(chain)s AND block_number BETWEEN %(first)s AND %(last)s GROUP BY 1) t
+           ON t.block_number = b.number
+    LEFT JOIN (SELECT block_number, count(*) AS n FROM logs
+               WHERE chain_id = %(chain)s AND block_number BETWEEN %(first)s AND %(last)s GROUP BY 1) l
+           ON l.block_number = b.number
+    WHERE b.chain_id = %(chain)s AND b.number BETWEEN %(first)s AND %(last)s
+"""
 
 
 def roots(connection: Connection, node: Node, chain_id: int, numbers: Iterable[int]) -> Finding:

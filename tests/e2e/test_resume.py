@@ -36,8 +36,13 @@ def node() -> Iterator[Devchain]:
         yield node
 
 
-@pytest.mark.bar
-@pytest.mark.parametrize("command_too", [True, False], ids=["everything", "all-services"])
+@pytest.mark.parametrize(
+    "command_too",
+    [
+        pytest.param(True, id="everything", marks=pytest.mark.bar),
+        pytest.param(False, id="all-services", marks=pytest.mark.figure),
+    ],
+)
 def test_it_goes_on_after_a_kill(deployment: Settings, node: Devchain, tmp_path: Path, command_too: bool) -> None:
     settings = replace(deployment, rpc_urls=(node.url,))
     with engine.connect(settings, "test", autocommit=True) as look, at_work(settings, look, tmp_path) as it:

@@ -40,7 +40,8 @@ def second_node() -> Iterator[Devchain]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("protocol", ["classic", pytest.param("consumer", marks=pytest.mark.bar)])
+@pytest.mark.figure
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_joining_and_leaving_loses_and_doubles_nothing_and_newcomers_get_work(
     deployment: Settings, node: Devchain, second_node: Devchain, tmp_path: Path, protocol: str
 ) -> None:
