@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
@@ -28,8 +28,17 @@ class OutboxRelay:
     The DLQ indexer takes each letter once, so twice is harmless. An advisory lock lets one relay work at a time.
     """
 
-    def __init__(self, config: Config, topic: str, open_connection: Callable[[], Connection]) -> None:
-        self._producer = Producer(config)
+    def __init__(
+        self,
+        config: Config,
+        topic: str,
+        open_connection: Callable[[], Connection],
+        *,
+        make: Callable[[dict[str, Any]], Any] = Producer,
+        seconds: float = _FLUSH_SECONDS,  # to wait for the brokers in one pass
+    ) -> None:
+        self._config, self._make, self._seconds = config, make, seconds
+        self._producer: Any = None  # None: the last one was given up, and what waited in it
         self._topic, self._open = topic, open_connection
         self._connection: Connection | None = None
         self.outage: str | None = None  # code of what kept the last look from happening
@@ -43,8 +52,8 @@ class OutboxRelay:
                 self._connection.execute("SET idle_in_transaction_session_timeout = '60s'")
                 self._connection.commit()
             with self._connection.transaction():
-                published = self._relay(self._connection)
-            self.outage = None
+                published, left = self._relay(self._connection)
+            self.outage = "KAFKA_DOWN" if left else None
             return published
         except (psycopg.Error, KafkaException, IndexerError) as error:
             self.outage = _code(error)
@@ -55,24 +64,42 @@ class OutboxRelay:
         if self._connection is not None:
             self._connection.close()
 
-    def _relay(self, connection: Connection) -> int:
+    def _relay(self, connection: Connection) -> tuple[int, int]:
+        """Return how many letters were published, and how many the brokers did not confirm in time."""
         chosen = [row[0] for row in connection.execute(_CHOOSE, (self._topic,)).fetchall()]
         if not chosen or not _locked(connection, self._topic):
-            return 0
+            return 0, 0
         delivered: list[int] = []
-        for key, partition, record_key, value, headers in connection.execute(_READ, (chosen,)).fetchall():
-            self._producer.produce(
-                self._topic,
-                value,
-                record_key,
-                partition=partition,
-                headers=[(name, None if text is None else bytes.fromhex(text)) for name, text in headers],
-                on_delivery=_note(key, delivered),
-            )
-        self._producer.flush(_FLUSH_SECONDS)
+        left = self._publish(connection.execute(_READ, (chosen,)).fetchall(), delivered)
         hook("persister.between-publish-and-delete")
         connection.execute("DELETE FROM outbox WHERE id = ANY(%s)", (delivered,))
-        return len(delivered)
+        return len(delivered), left
+
+    def _publish(self, letters: Sequence[Sequence[Any]], delivered: list[int]) -> int:
+        """Publish, and note what was delivered; return how many letters still wait.
+
+        A producer in which something waits is given up: the next pass would put the same letters behind it, until
+        the queue is full. So is one that raises: it may be dead.
+        """
+        producer, self._producer = self._producer or self._make({**self._config}), None
+        for key, partition, record_key, value, headers in letters:
+            try:
+                producer.produce(
+                    self._topic,
+                    value,
+                    record_key,
+                    partition=partition,
+                    headers=[(name, None if text is None else bytes.fromhex(text)) for name, text in headers],
+                    on_delivery=_note(key, delivered),
+                )
+            except BufferError:
+                break  # the rest in the next pass
+        left = int(producer.flush(self._seconds))
+        if left:
+            producer.purge()
+        else:
+            self._producer = producer
+        return left
 
 
 def _code(error: psycopg.Error | KafkaException | IndexerError) -> str:
