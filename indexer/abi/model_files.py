@@ -13,12 +13,14 @@ from typing import NoReturn
 from indexer.abi.compile import EventDecoder, compile_event
 from indexer.abi.errors import AbiError
 from indexer.abi.signatures import parse_signature
+from indexer.chain.keccak import keccak256
 from indexer.errors import UserError
 
 _KEYS = frozenset({"name", "version", "contracts", "abi", "events", "start_block", "wrapped_native"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _MAX_NUMBER = 2**63 - 1  # a bigint in PostgreSQL
+_MAX_VERSION = 2**31 - 1  # their sum is a bigint too
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def read_model(path: Path) -> ModelFields:
     name = file.table.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         file.refuse("name must be letters, digits, _ . - (63 at most)")
-    version = _number(file, "version", file.table.get("version", 1), least=1)
+    version = _number(file, "version", file.table.get("version", 1), least=1, most=_MAX_VERSION)
     start_block = _number(file, "start_block", file.table.get("start_block", 0), least=0)
     contracts = _contracts(file, start_block)
     events = _events(file)
@@ -72,16 +74,26 @@ def _read_toml(path: Path) -> dict[str, object]:
         _refuse(path, f"is not valid TOML: {error}")
 
 
-def _number(file: _File, key: str, value: object, *, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _MAX_NUMBER:
-        file.refuse(f"{key} must be a whole number of at least {least}")
+def _number(file: _File, key: str, value: object, *, least: int, most: int = _MAX_NUMBER) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        file.refuse(f"{key} must be a whole number of at least {least} and at most {most}")
     return value
 
 
 def _address(file: _File, value: object) -> bytes:
     if not isinstance(value, str) or not _ADDRESS.fullmatch(value):
         file.refuse(f"{str(value)[:60]!r} is not an address (0x and 40 hex digits)")
+    if value[2:] not in (value[2:].lower(), value[2:].upper(), _checksummed(value[2:].lower())):
+        file.refuse(f"{value} is mistyped: its capital letters are not those of its checksum (EIP-55)")
     return bytes.fromhex(value[2:])
+
+
+def _checksummed(address: str) -> str:
+    """Return 40 lower-case hex digits with the capital letters of EIP-55."""
+    digest = keccak256(address.encode()).hex()
+    return "".join(
+        letter.upper() if int(nibble, 16) > 7 else letter for letter, nibble in zip(address, digest[:40], strict=True)
+    )
 
 
 def _contracts(file: _File, start_block: int) -> dict[bytes, int] | None:

@@ -74,8 +74,8 @@ MODELS = {
     "no such file": (None, ["model.toml"]),
     "not TOML": ("[[[", ["model.toml"]),
     "malformed ABI": (
-        '[model]\nname = "x"\n\n[[contract]]\naddress = "0x12"\nevents = ["Swap(uint257)"]\n',
-        ["model.toml"],
+        'name = "x"\ncontracts = "*"\nabi = ["event Swap(uint257 amount)"]\n',
+        ["model.toml", "uint257"],
     ),
 }
 
