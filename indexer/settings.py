@@ -124,7 +124,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "metrics_port": (0, 65_535),
 }
 _URLS = ("rpc_urls", "rpc_ws_url", "schema_registry_url", "database_url")
-_TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]*")
+_NAMES = {"topic_prefix": re.compile(r"[a-zA-Z0-9._-]*"), "slot": re.compile(r"[a-zA-Z0-9._-]{0,128}")}
 
 
 def read(environ: Mapping[str, str] | None = None, dotenv: Path | None = None) -> dict[str, tuple[Any, str]]:
@@ -173,9 +173,12 @@ def _parse(name: str, kind: Any, text: str) -> Any:
 
 
 def _check(name: str, value: Any, text: str) -> None:
-    """Raise UserError for what no column, timer, port or topic can hold."""
-    if name == "topic_prefix" and not _TOPIC_NAME.fullmatch(value):
-        raise UserError(f"TOPIC_PREFIX={text!r}: only letters, digits, '.', '_' and '-'", code="SETTING_INVALID")
+    """Raise UserError for what no column, timer, port, topic or file's name can hold."""
+    if name in _NAMES and not _NAMES[name].fullmatch(value):
+        most = ", 128 at most" if name == "slot" else ""
+        raise UserError(
+            f"{name.upper()}={text!r}: only letters, digits, '.', '_' and '-'{most}", code="SETTING_INVALID"
+        )
     if name in _URLS:
         _check_urls(name, value if isinstance(value, tuple) else (value,))
     if name not in _RANGES:

@@ -64,6 +64,9 @@ def test_lists_are_separated_by_commas() -> None:
         ("TOPIC_PREFIX", "a b"),
         ("TOPIC_PREFIX", "a/b"),
         ("TOPIC_PREFIX", "ä"),
+        ("SLOT", "a/b"),
+        ("SLOT", "a b"),
+        ("SLOT", "9" * 129),
     ],
 )
 def test_a_value_that_does_not_fit_is_named(name: str, value: str) -> None:
@@ -85,6 +88,10 @@ def test_the_ends_themselves_fit() -> None:
     found = Settings.from_env({"CHAIN_ID": str(2**63 - 1), "METRICS_PORT": "65535", "TOPIC_PREFIX": "a.B_c-1"}, NOWHERE)
 
     assert (found.chain_id, found.metrics_port, found.topic_prefix) == (2**63 - 1, 65535, "a.B_c-1")
+
+
+def test_a_slot_is_a_name_that_a_file_can_have() -> None:
+    assert Settings.from_env({"SLOT": "decoder-0.a_B"}, NOWHERE).slot == "decoder-0.a_B"
 
 
 def test_what_a_command_needs_and_is_missing_is_named_with_a_way_out() -> None:
