@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+HIGHEST = 2**62  # all block numbers lie below it
 MOST_WINDOW, MOST_BATCH_SIZE = 1_000_000, 100_000  # blocks
 
 

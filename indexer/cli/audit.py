@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from indexer.cli.numbers import counted
+from indexer.cli.numbers import BLOCK, counted
 from indexer.errors import OutageError, UserError
 from indexer.settings import Settings
 
@@ -21,8 +21,8 @@ _SAY_SECONDS = 5.0
 
 
 @click.command("audit")
-@click.option("--from", "first", type=click.IntRange(0), help="First block.  [default: the lowest known]")
-@click.option("--to", "last", type=click.IntRange(0), help="Last block.  [default: the highest known]")
+@click.option("--from", "first", type=BLOCK, help="First block.  [default: the lowest known]")
+@click.option("--to", "last", type=BLOCK, help="Last block.  [default: the highest known]")
 @click.option(
     "--sample", type=counted(0), default=100, show_default=True, help="Blocks to compare with the node; 0: none."
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from indexer.cli.numbers import BLOCK
 from indexer.errors import UserError
 from indexer.settings import Settings
 
@@ -22,13 +23,13 @@ _LINE_SECONDS = 10.0  # between two lines of progress where no terminal is
 
 
 @click.command("follow")
-@click.option("--from", "first", type=click.IntRange(0), help="First block.  [default: the head, or where it ended]")
-@click.option("--confirmations", type=click.IntRange(0), help="A block is final so many below the head.")
+@click.option("--from", "first", type=BLOCK, help="First block.  [default: the head, or where it ended]")
+@click.option("--confirmations", type=BLOCK, help="A block is final so many below the head.")
 @click.option("--finalized", is_flag=True, help="Final is what the node calls finalized.  [default]")
 @click.option("--once", is_flag=True, help="End when all up to the present head is stored and on the chain.")
 @click.option("--no-wait", is_flag=True, help="End when the job is queued.")
 @click.option("--go-on", is_flag=True, help="After a fork beyond the window: look again.")
-@click.option("--rollback-to", type=click.IntRange(0), help="… and first take back every block above this one.")
+@click.option("--rollback-to", type=BLOCK, help="… and first take back every block above this one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of text.")
 def follow(
     first: int | None,

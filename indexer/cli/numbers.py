@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from indexer.limits import MOST_BATCH_SIZE, MOST_WINDOW
+from indexer.limits import HIGHEST, MOST_BATCH_SIZE, MOST_WINDOW
 
+BLOCK = click.IntRange(0, HIGHEST - 1)
 WINDOW = click.IntRange(1, MOST_WINDOW)
 BATCH_SIZE = click.IntRange(1, MOST_BATCH_SIZE)
 _SLOWEST, _FASTEST = 0.001, 1e9

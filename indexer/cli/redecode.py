@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from indexer.cli.numbers import BLOCK
 from indexer.errors import UserError
 from indexer.settings import Settings
 
@@ -16,8 +17,8 @@ _SAY_SECONDS = 5.0
 
 @click.command("redecode")
 @click.option("--model", required=True, help="The model that was changed or added, by its name; it must be in MODELS.")
-@click.option("--from", "first", type=click.IntRange(0), help="First block.  [default: the lowest stored]")
-@click.option("--to", "last", type=click.IntRange(0), help="Last block.  [default: the highest stored]")
+@click.option("--from", "first", type=BLOCK, help="First block.  [default: the lowest stored]")
+@click.option("--to", "last", type=BLOCK, help="Last block.  [default: the highest stored]")
 @click.option("--dry-run", is_flag=True, help="Say what would change, and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def redecode(model: str, first: int | None, last: int | None, dry_run: bool, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from indexer.cli.numbers import BLOCK
 from indexer.errors import UserError
 from indexer.settings import Settings
 
@@ -21,8 +22,8 @@ _LOOK_SECONDS = 0.5
 @click.command("repair")
 @click.argument("report", type=click.File("r", encoding="utf-8"), required=False)
 @click.option("--audit", "audit_id", type=int, help="The report of an audit that was recorded with --job.")
-@click.option("--from", "first", type=click.IntRange(0), help="First block of a range, whatever its state.")
-@click.option("--to", "last", type=click.IntRange(0), help="Last block of a range.")
+@click.option("--from", "first", type=BLOCK, help="First block of a range, whatever its state.")
+@click.option("--to", "last", type=BLOCK, help="Last block of a range.")
 @click.option("--balances", "only_balances", is_flag=True, help="Only balances: all that are not the sum of transfers.")
 @click.option("--priority", type=click.Choice(("high", "normal", "low")), default="normal", show_default=True)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")

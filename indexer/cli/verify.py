@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexer.cli.numbers import counted
+from indexer.cli.numbers import BLOCK, counted
 from indexer.errors import OutageError, UserError
 from indexer.settings import Settings
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @click.command("verify")
-@click.option("--from", "first", type=click.IntRange(0), help="First block.  [default: the lowest stored]")
-@click.option("--to", "last", type=click.IntRange(0), help="Last block.  [default: the highest stored]")
+@click.option("--from", "first", type=BLOCK, help="First block.  [default: the lowest stored]")
+@click.option("--to", "last", type=BLOCK, help="Last block.  [default: the highest stored]")
 @click.option("--sample", type=counted(1), default=100, show_default=True, help="Blocks and holders to ask about.")
 @click.option("--offline", is_flag=True, help="Only what the database can say, without a node.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from indexer.errors import UserError
+from indexer.limits import HIGHEST
 from indexer.topics import STRIPE
 
-HIGHEST = 2**62
 MOST_RANGES = 250_000  # of one job: a producer has them all in memory, some 300 bytes each
 _NUMBER = r"[0-9]{1,20}(?:_[0-9]{1,20}){0,6}"
 _ENTRY = re.compile(f"{_NUMBER}(-{_NUMBER})?")

@@ -47,6 +47,32 @@ def test_other_numbers_have_a_largest_too(arguments: tuple[str, ...], capsys: py
     assert "Invalid value for" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", "--from"),
+        ("verify", "--to"),
+        ("audit", "--from"),
+        ("audit", "--to"),
+        ("repair", "--from"),
+        ("repair", "--to"),
+        ("redecode", "--from"),
+        ("redecode", "--to"),
+        ("follow", "--from"),
+        ("follow", "--rollback-to"),
+        ("follow", "--confirmations"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("value", [2**62, 2**63 - 1, 2**63])
+def test_a_block_that_no_column_can_hold_is_refused(
+    arguments: tuple[str, str], value: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*arguments, str(value)]) == 2
+
+    assert f"Invalid value for '{arguments[1]}'" in capsys.readouterr().err
+
+
 def test_no_limit_can_be_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("DATABASE_URL", "nonsense")
 
