@@ -175,10 +175,8 @@ def _parse(name: str, kind: Any, text: str) -> Any:
 def _check(name: str, value: Any, text: str) -> None:
     """Raise UserError for what no column, timer, port, topic or file's name can hold."""
     if name in _NAMES and not _NAMES[name].fullmatch(value):
-        most = ", 128 at most" if name == "slot" else ""
-        raise UserError(
-            f"{name.upper()}={text!r}: only letters, digits, '.', '_' and '-'{most}", code="SETTING_INVALID"
-        )
+        allowed = "only letters, digits, '.', '_' and '-'" + (", 128 at most" if name == "slot" else "")
+        raise UserError(f"{name.upper()}={text!r}: {allowed}", code="SETTING_INVALID")
     if name in _URLS:
         _check_urls(name, value if isinstance(value, tuple) else (value,))
     if name not in _RANGES:
