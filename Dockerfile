@@ -31,7 +31,7 @@ RUN /build/bin/python -m hatchling build -t wheel -d dist \
 FROM python:${PYTHON}
 RUN apt-get update && apt-get install --yes --no-install-recommends tini && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent indexer \
-    && install --directory --owner indexer --group indexer /var/cache/devchain
+    && install --directory --owner indexer --group indexer /var/cache/devchain /var/lib/indexer
 COPY --from=build /opt/indexer /opt/indexer
 ARG BUILD=unknown
 LABEL org.opencontainers.image.title="evm-kafka-indexer" \

@@ -110,6 +110,11 @@ def test_no_two_decoders_share_a_slot() -> None:
     assert len(set(slots)) == len(slots)
 
 
+@pytest.mark.parametrize("name", ["decoder-0", "decoder-1", "persister"])
+def test_what_a_process_says_before_it_dies_outlives_its_container(name: str) -> None:
+    assert f"life:{environment(OURS[name])['TMPDIR']}" in OURS[name]["volumes"]
+
+
 def test_compose_itself_accepts_the_file() -> None:
     compose = [shutil.which("docker") or "docker", "compose"]
     try:
