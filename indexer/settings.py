@@ -123,6 +123,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "session_timeout_seconds": (0.001, 86_400),
     "metrics_port": (0, 65_535),
 }
+_SCHEMES = {"rpc_urls": ("http", "https"), "rpc_ws_url": ("ws", "wss", "http", "https")}
 _URLS = ("rpc_urls", "rpc_ws_url", "schema_registry_url", "database_url")
 _NAMES = {"topic_prefix": re.compile(r"[a-zA-Z0-9._-]*"), "slot": re.compile(r"[a-zA-Z0-9._-]{0,128}")}
 
@@ -199,6 +200,10 @@ def _check_urls(name: str, urls: Iterable[str]) -> None:
             raise UserError(
                 f"{name.upper()}: not a URL, or one with an impossible port", code="SETTING_INVALID"
             ) from None
+        schemes = _SCHEMES.get(name)
+        if url and schemes and (parts.scheme not in schemes or not parts.hostname):
+            text = f"{name.upper()}: a URL begins with {'://, '.join(schemes[:-1])}:// or {schemes[-1]}:// and a host"
+            raise UserError(text, code="SETTING_INVALID")
 
 
 def shown(name: str, value: Any) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import urllib.request
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from indexer.errors import FatalError, OutageError
 from indexer.settings import Settings
@@ -45,10 +46,24 @@ def answering(settings: Settings) -> tuple[str, int]:
 
 def _call(url: str, method: str) -> str:
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": []}).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310  # the user's own URL
+    address, authorization = _without_password(url)
+    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})  # noqa: S310  # the user's own URL
+    if authorization:
+        request.add_unredirected_header("Authorization", authorization)  # for this node, and no other
     with urllib.request.urlopen(request, timeout=_SECONDS) as response:  # noqa: S310
         answer: dict[str, Any] = json.load(response)
     return str(answer["result"])
+
+
+def _without_password(url: str) -> tuple[str, str]:
+    """Return the URL and, as a header tells it, what it says of a user: urllib would take that for a host's name."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, ""
+    name, _, password = user.partition(":")
+    pair = base64.b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
+    return parts._replace(netloc=host).geturl(), f"Basic {pair}"
 
 
 def _host(url: str) -> str:

@@ -48,6 +48,7 @@ class FakeNode:
 
     requests: list[list[str]] = field(default_factory=list)  # methods, a list per HTTP request
     encodings: list[str] = field(default_factory=list)
+    authorizations: list[str] = field(default_factory=list)
     at_once: int = 0
     most_at_once: int = 0
 
@@ -98,6 +99,7 @@ class FakeNode:
         calls = asked if isinstance(asked, list) else [asked]
         self.requests.append([call["method"] for call in calls])
         self.encodings.append(request.headers.get("Accept-Encoding", ""))
+        self.authorizations.append(request.headers.get("Authorization", ""))
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:

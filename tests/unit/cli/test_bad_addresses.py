@@ -51,6 +51,26 @@ def test_an_address_that_cannot_be_taken_apart_is_the_users_to_mend(
 
 
 @pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("RPC_URLS", f"http://ok,localhost:8545/{SECRET}"),
+        ("RPC_URLS", f"node.example/{SECRET}"),
+        ("RPC_URLS", f"http:///{SECRET}"),
+        ("RPC_URLS", f"ws://user:{SECRET}@node.example"),
+        ("RPC_WS_URL", f"node.example/{SECRET}"),
+    ],
+)
+def test_a_node_without_scheme_or_host_is_refused(
+    name: str, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, url)
+
+    assert run(["config"]) == 2
+
+    assert one_line(capsys).startswith(f"error: {name}: a URL begins with ")
+
+
+@pytest.mark.parametrize(
     ("url", "what"),
     [
         (f"postgresql://u:p@{SECRET}@127.0.0.1:1/x", "write %40 for @"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 
 import pytest
@@ -10,6 +11,7 @@ from aiohttp import web
 from indexer.cli import node
 from indexer.errors import FatalError, OutageError, UserError
 from indexer.settings import Settings
+from indexer.verification.node import Node
 from tests.support.fake_node import FakeNode
 
 
@@ -52,6 +54,20 @@ def test_a_node_of_another_chain_is_refused_even_if_the_next_would_do() -> None:
 
     assert refused.value.code == "WRONG_CHAIN"
     assert str(refused.value) == "127.0.0.1 serves chain 1, CHAIN_ID is 1337: set one of them right"
+
+
+def test_user_and_password_of_a_url_are_told_to_the_node_alone() -> None:
+    with FakeNode(head=7) as one:
+        url = one.url.replace("//", "//user:p%40ss@")
+        assert node.answering(settings(url)) == (url, 7)
+        Node(url).block_hash(1)  # how `verify` goes on
+
+    assert set(one.authorizations) == {f"Basic {base64.b64encode(b'user:p@ss').decode()}"}
+
+
+def test_a_password_that_is_refused_is_not_shown() -> None:
+    with FakeNode(scripted=[web.Response(status=401)]) as one:
+        assert "(127.0.0.1: HTTP 401)" in refusal(one.url.replace("//", "//user:secret@"))
 
 
 def test_without_a_url_the_setting_is_named() -> None:
