@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from indexer import codec
-from indexer.errors import FatalError, OutageError
+from indexer.errors import OutageError
 from indexer.kafka import config
 from indexer.records import BlockWorkItem, Rollback
 from indexer.settings import Settings
 from indexer.topics import partition_of
+from services.producer.refusals import asked, final
 
 _SECONDS = 15.0
-_MISSING = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 
 
 class KafkaMessages:
     """An idempotent producer that waits for nothing: a new head is one small record."""
 
-    def __init__(self, settings: Settings, work: str, decoded: str, partitions: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        work: str,
+        decoded: str,
+        partitions: int,
+        make: Callable[[dict[str, Any]], Any] = Producer,
+    ) -> None:
         """`work` and `decoded` are topics' full names: of urgent work items, and of decoded blocks."""
         own = {"linger.ms": 0, "message.timeout.ms": int(_SECONDS * 1000)}
-        self._producer = Producer({**config.producer(settings), **own})
+        self._producer = make({**config.producer(settings), **own})
         self._work, self._decoded, self._partitions = work, decoded, partitions
         self._refused: list[KafkaError] = []
 
@@ -47,7 +55,7 @@ class KafkaMessages:
                 self._producer.produce(topic, value, key, partition, on_delivery=self._note)
                 return
             except BufferError:
-                self._producer.poll(0.1)
+                asked("for the follower", self._producer.poll, 0.1)
             except KafkaException as error:
                 self._refused.append(error.args[0])
                 return
@@ -57,10 +65,11 @@ class KafkaMessages:
             self._refused.append(error)
 
     def _confirm(self, what: str) -> None:
-        left = self._producer.flush(_SECONDS + 1)
+        left = asked(what, self._producer.flush, _SECONDS + 1)
         refused, self._refused = self._refused, []
-        if any(error.code() in _MISSING for error in refused):
-            raise FatalError(f"publishing {what}: no such topic: run `indexer topics apply`", code="TOPIC_MISSING")
+        for error in refused:
+            if (ends := final(what, error)) is not None:
+                raise ends
         if refused or left:
             why = refused[0].str() if refused else "no answer"
             raise OutageError(f"publishing {what}: {why}", code="KAFKA_DOWN")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -15,29 +16,38 @@ from indexer.records import BlockWorkItem, Reason
 from indexer.settings import Settings
 from indexer.storage.jobs import Lease
 from indexer.topics import partition_of
+from services.producer.refusals import asked, final
 
 log = logging.getLogger(__name__)
 
-_MISSING = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
+_WHAT = "work items"
 
 
 class Publisher:
     """Publishes whole stripes and tells which of them the brokers have confirmed."""
 
-    def __init__(self, settings: Settings, topics: dict[str, str], partitions: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        topics: dict[str, str],
+        partitions: int,
+        make: Callable[[dict[str, Any]], Any] = Producer,
+    ) -> None:
         """`topics` maps a priority to the topic's full name; all have `partitions` partitions."""
-        self._producer = Producer({**config.producer(settings), "linger.ms": 5})
+        self._producer = make({**config.producer(settings), "linger.ms": 5})
         self._topics, self._partitions, self._chain_id = topics, partitions, settings.chain_id
         self._waiting: dict[tuple[int, int], int] = {}  # (job, stripe) -> records not confirmed yet
         self._confirmed: dict[int, list[int]] = {}
         self._failed: set[tuple[int, int]] = set()
-        self._fatal: KafkaError | None = None
+        self._final: FatalError | None = None
 
     def publish(self, lease: Lease, stripes: Sequence[Stripe]) -> None:
         """Hand the items of these stripes over; returns before they are confirmed."""
         topic = self._topics[lease.priority]
         for stripe in stripes:
             unit = (lease.id, stripe.number)
+            if unit not in self._waiting:
+                self._failed.discard(unit)  # all of it goes again
             self._waiting[unit] = self._waiting.get(unit, 0) + stripe.blocks
             partition = partition_of(stripe.number * 64, self._partitions)
             for number in stripe.heights():
@@ -58,15 +68,18 @@ class Publisher:
         return confirmed
 
     def poll(self) -> None:
-        self._producer.poll(0)
-        if self._fatal is not None:
-            raise FatalError(
-                f"publishing work items: {self._fatal.str()}: run `indexer topics apply`", code="TOPIC_MISSING"
-            )
+        """Take the brokers' answers; raises FatalError where no second try can help."""
+        asked(_WHAT, self._producer.poll, 0)
+        if self._final is not None:
+            raise self._final
 
     def failed(self, job_id: int) -> bool:
-        """Say, once, whether some of a job's items did not arrive."""
-        lost = {unit for unit in self._failed if unit[0] == job_id}
+        """Say, once, whether a stripe of the job did not arrive whole.
+
+        A stripe of which some is still under way is told of when the rest has its answer: until then that some of it
+        failed must be known, or the stripe would count as confirmed.
+        """
+        lost = {unit for unit in self._failed if unit[0] == job_id and unit not in self._waiting}
         self._failed -= lost
         return bool(lost)
 
@@ -79,7 +92,7 @@ class Publisher:
         return any(job == job_id for job, _ in self._waiting)
 
     def close(self) -> None:
-        self._producer.flush(10)
+        asked(_WHAT, self._producer.flush, 10)
 
     def _produce(self, topic: str, partition: int, unit: tuple[int, int], item: BlockWorkItem) -> None:
         def delivered(error: KafkaError | None, _: Message) -> None:
@@ -91,7 +104,7 @@ class Publisher:
                 self._producer.produce(topic, value, key, partition, on_delivery=delivered)
                 return
             except BufferError:
-                self._producer.poll(0.1)
+                asked(_WHAT, self._producer.poll, 0.1)
             except KafkaException as error:
                 self._note(unit, error.args[0])
                 return
@@ -100,8 +113,7 @@ class Publisher:
         if error is not None:
             log.warning("stripe %d of job %d: %s", unit[1], unit[0], error.str())
             self._failed.add(unit)
-            if error.code() in _MISSING:
-                self._fatal = error
+            self._final = self._final or final(_WHAT, error)
         self._waiting[unit] -= 1
         if self._waiting[unit] == 0:
             del self._waiting[unit]

@@ -1,0 +1,135 @@
+"""What the brokers answer to work items and to the follower's records, and what is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from indexer.errors import FatalError, OutageError
+from indexer.jobs.ranges import Stripe
+from indexer.records import BlockWorkItem, Reason, Rollback
+from indexer.settings import Settings
+from indexer.storage.jobs import Lease
+from services.producer.messages import KafkaMessages
+from services.producer.publisher import Publisher
+
+SETTINGS = Settings(chain_id=43114, kafka_bootstrap_servers="nowhere:1")
+LEASE = Lease(7, 1, "running", "normal", "earliest", "backfill", 100, 1_000, None, None, False, 1)
+STRIPE = Stripe(3, 0b1111)
+DEAD = KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "sequence", True)
+TIMED_OUT = KafkaError(KafkaError._MSG_TIMED_OUT)
+
+
+@dataclass
+class Client:
+    """A producer whose brokers answer what the test says, in the order of the records."""
+
+    answers: list[KafkaError | None] = field(default_factory=list)
+    refusals: list[KafkaError] = field(default_factory=list)  # of produce
+    raises: KafkaError | None = None  # from poll and flush
+    unanswered: list[Callable[[KafkaError | None, Any], None]] = field(default_factory=list)
+
+    def __call__(self, config: dict[str, Any]) -> Client:
+        return self
+
+    def produce(self, *_: Any, on_delivery: Callable[[KafkaError | None, Any], None]) -> None:
+        if self.refusals:
+            raise KafkaException(self.refusals.pop())
+        self.unanswered.append(on_delivery)
+
+    def poll(self, _: float) -> int:
+        if self.raises is not None:
+            raise KafkaException(self.raises)
+        while self.answers and self.unanswered:
+            self.unanswered.pop(0)(self.answers.pop(0), None)
+        return 0
+
+    def flush(self, seconds: float) -> int:
+        self.poll(seconds)
+        return len(self.unanswered)
+
+
+def publisher(client: Client) -> Publisher:
+    return Publisher(SETTINGS, {"normal": "blocks.work"}, 4, make=client)
+
+
+def messages(client: Client) -> KafkaMessages:
+    return KafkaMessages(SETTINGS, "blocks.work.high", "blocks.decoded", 4, make=client)
+
+
+def test_a_stripe_is_confirmed_when_all_of_it_arrived() -> None:
+    client = Client()
+    one = publisher(client)
+    one.publish(LEASE, [STRIPE])
+
+    client.answers = [None, None, None]
+    assert one.confirmed() == {}
+    client.answers = [None]
+    assert one.confirmed() == {7: [3]}
+    assert not one.failed(7)
+
+
+def test_a_stripe_of_which_an_item_got_lost_is_not_confirmed_by_the_others_although_it_was_asked_for_meanwhile() -> (
+    None
+):
+    client = Client()
+    one = publisher(client)
+    one.publish(LEASE, [STRIPE])
+    client.answers = [TIMED_OUT]
+    one.poll()
+
+    assert not one.failed(7)  # not yet: the others are under way
+    client.answers = [None, None, None]
+
+    assert one.confirmed() == {}
+    assert one.under_way(7) == set()
+    assert (one.failed(7), one.failed(7)) == (True, False)
+
+
+def test_a_stripe_that_failed_is_confirmed_when_it_arrives_the_next_time() -> None:
+    client = Client()
+    one = publisher(client)
+    one.publish(LEASE, [STRIPE])
+    client.answers = [TIMED_OUT, None, None, None]
+    one.poll()
+
+    one.publish(LEASE, [STRIPE])
+    client.answers = [None] * 4
+
+    assert one.confirmed() == {7: [3]}
+
+
+@pytest.mark.parametrize(
+    ("client", "code"),
+    [
+        (Client(answers=[DEAD]), "KAFKA_PRODUCER_FATAL"),
+        (Client(raises=DEAD), "KAFKA_PRODUCER_FATAL"),
+        (Client(refusals=[KafkaError(KafkaError._FATAL)]), "KAFKA_PRODUCER_FATAL"),
+        (Client(refusals=[KafkaError(KafkaError._UNKNOWN_TOPIC)]), "TOPIC_MISSING"),
+    ],
+)
+def test_a_dead_client_or_a_missing_topic_ends_the_process(client: Client, code: str) -> None:
+    with pytest.raises(FatalError) as of_jobs:
+        publisher(client).publish(LEASE, [STRIPE])
+
+    assert of_jobs.value.code == code
+
+
+@pytest.mark.parametrize(
+    "client",
+    [Client(answers=[DEAD]), Client(raises=DEAD), Client(refusals=[KafkaError(KafkaError._FATAL)])],
+)
+def test_a_dead_client_of_the_follower_ends_the_process_too(client: Client) -> None:
+    with pytest.raises(FatalError) as raised:
+        messages(client).publish([BlockWorkItem(43114, 5, 1, None, 7, Reason.HEAD)])
+
+    assert raised.value.code == "KAFKA_PRODUCER_FATAL"
+
+
+def test_a_broker_that_does_not_answer_the_follower_is_waited_for() -> None:
+    with pytest.raises(OutageError):
+        messages(Client(answers=[TIMED_OUT] * 4)).roll_back(Rollback(43114, 5, 2))
