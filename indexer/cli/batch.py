@@ -201,7 +201,8 @@ def process(
     """Run producer, decoders and persisters on this machine until the queued jobs are done.
 
     Exit code 0: every block is stored; 1: nothing is under way any more, but some blocks are dead
-    letters, or a job is paused or was cancelled.
+    letters, or a job is paused or was cancelled. What is under way of a paused job is stored first; it
+    is waited for as long as it becomes less within 30 seconds.
     """
     from indexer.local.process import process_jobs
 

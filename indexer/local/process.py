@@ -22,6 +22,7 @@ from rich.live import Live
 from indexer.errors import OutageError
 from indexer.kafka.admin import KafkaAdmin
 from indexer.local.screen import Rates, render, report_lines
+from indexer.local.settled import Settled
 from indexer.local.supervisor import Supervisor
 from indexer.settings import Settings, read
 from indexer.storage import engine, indexes, jobs
@@ -133,8 +134,11 @@ def _watch(
     as_json: bool,
     raise_if_asked: Callable[[], None],
 ) -> list[JobStatus]:
-    """Look at the jobs until all of them ended; jobs queued meanwhile are watched as well."""
-    rates = Rates(time.monotonic)
+    """Look at the jobs until all of them ended, or are paused and what they had published is resolved.
+
+    Jobs queued meanwhile are watched as well.
+    """
+    rates, settled = Rates(time.monotonic), Settled(time.monotonic)
     connection: Connection | None = None
     with _display(as_json) as show:
         while True:
@@ -143,15 +147,24 @@ def _watch(
             try:
                 connection = connection or engine.connect(settings, "process", autocommit=True)
                 found = _look(connection, settings, ids)
+                if over := not keep_running and _over(connection, found, settled):
+                    found = _look(connection, settings, ids)  # with what was stored since
             except (OutageError, psycopg.OperationalError):
                 connection = None  # the services wait for the database too
                 time.sleep(_LOOK_SECONDS)
                 continue
             rates.note(found)
             show(found, rates, supervisor if monitoring else None)
-            if not keep_running and not any(job.state in ("queued", "running", "cancelling") for job in found):
+            if over:
                 return found
             time.sleep(_LOOK_SECONDS)
+
+
+def _over(connection: Connection, found: list[JobStatus], settled: Settled) -> bool:
+    """Return whether all of them ended or are paused, and nothing of the paused is under way that is worth a wait."""
+    if any(job.state in ("queued", "running", "cancelling") for job in found):
+        return False
+    return settled(sum(jobs.under_way(connection, job.id) for job in found if job.state == "paused"))
 
 
 def _look(connection: Connection, settings: Settings, ids: set[int]) -> list[JobStatus]:

@@ -1,4 +1,4 @@
-"""`batch process` tells at once what it cannot work without."""
+"""`batch process`: what it cannot work without is told at once, and it ends neither early nor in disorder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 
 from indexer.errors import OutageError
 from indexer.jobs.ranges import Ranges
+from indexer.local import process
 from indexer.local.process import process_jobs
+from indexer.local.supervisor import Supervisor
 from indexer.settings import Settings
 from indexer.storage import jobs
 from indexer.storage.jobs import Connection, NewJob
@@ -39,3 +41,24 @@ def test_without_kafka_it_says_so_and_starts_nothing(migrated: Settings, tmp_pat
 
     assert refused.value.code == "KAFKA_UNREACHABLE"
     assert not (tmp_path / "logs").exists()
+
+
+def test_what_a_paused_job_has_published_is_stored_before_it_ends(
+    migrated: Settings, database: Connection, job: int, tmp_path: Path
+) -> None:
+    jobs.wish(database, migrated.chain_id, job, "pause")
+    database.execute(
+        "INSERT INTO job_coverage (job_id, stripe, chain_id, wanted, stored, dead)"
+        " VALUES (%s, 0, %s, 6::bit(64), 0::bit(64), 0::bit(64))",
+        (job, migrated.chain_id),
+    )
+    turns = [*[""] * 3, "UPDATE job_coverage SET stored = 2::bit(64)", "UPDATE job_coverage SET stored = wanted", ""]
+
+    def one_more_turn() -> None:
+        if statement := turns.pop(0):
+            database.execute(statement)
+
+    (found,) = process._watch(migrated, Supervisor(tmp_path, {}), {job}, False, False, True, one_more_turn)
+
+    assert (found.state, found.stored) == ("paused", 2)
+    assert turns == [""], "it ended as soon as nothing was under way"
