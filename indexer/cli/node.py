@@ -10,7 +10,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 
-from indexer.errors import FatalError, OutageError
+from indexer.errors import OutageError, UserError
 from indexer.settings import Settings
 
 _SECONDS = 5.0
@@ -24,7 +24,7 @@ def head(settings: Settings) -> int:
 def answering(settings: Settings) -> tuple[str, int]:
     """Return the first endpoint that answers, and the number of its newest block.
 
-    Raises OutageError when none does, FatalError when a node serves another chain.
+    Raises OutageError when none does, UserError when a node serves another chain.
     """
     settings.require("rpc_urls")
     failures = []
@@ -36,7 +36,7 @@ def answering(settings: Settings) -> tuple[str, int]:
             failures.append(f"{host}: {_reason(error)}")
             continue
         if chain_id != settings.chain_id:
-            raise FatalError(
+            raise UserError(
                 f"{host} serves chain {chain_id}, CHAIN_ID is {settings.chain_id}: set one of them right",
                 code="WRONG_CHAIN",
             )

@@ -59,7 +59,7 @@ def verify(first: int | None, last: int | None, sample: int, offline: bool, as_j
 
 
 def _node(settings: Settings) -> Node:
-    """Return the first node that answers; raises OutageError when none does, FatalError for one of another chain."""
+    """Return the first node that answers; raises OutageError when none does, UserError for one of another chain."""
     from indexer.cli.node import answering
     from indexer.verification.node import Node
 

@@ -77,16 +77,16 @@ def process_jobs(
     KafkaAdmin(settings).brokers()  # services start again for ever where it is away: told at once
     supervisor = Supervisor(logs, {**_exported(), "MAX_JOBS": str(most_jobs)})
     started = time.monotonic()
-    try:
-        supervisor.start(counts)
-        with asked_to_end() as raise_if_asked:
+    with asked_to_end() as raise_if_asked:  # until the last service has stopped, the indexes' build included
+        try:
+            supervisor.start(counts)
             finished = _watch(settings, supervisor, set(known), monitoring, keep_running, as_json, raise_if_asked)
-        seconds = time.monotonic() - started
-        with engine.connect(settings, "process", autocommit=True) as connection:
-            built = _build_indexes(settings, connection)
-            report = _report(connection, settings, finished, known, seconds, supervisor, built)
-    finally:
-        supervisor.stop()
+            seconds = time.monotonic() - started
+            with engine.connect(settings, "process", autocommit=True) as connection:
+                built = _build_indexes(settings, connection)
+                report = _report(connection, settings, finished, known, seconds, supervisor, built)
+        finally:
+            supervisor.stop()
     click.echo(json.dumps(asdict(report), default=str) if as_json else "\n".join(report_lines(report)))
     return report.complete
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,3 +64,25 @@ def test_what_a_paused_job_has_published_is_stored_before_it_ends(
 
     assert (found.state, found.stored) == ("paused", 2)
     assert turns == [""], "it ended as soon as nothing was under way"
+
+
+def test_a_signal_while_indexes_are_built_ends_it_in_order(
+    deployment: Settings, job: int, tmp_path: Path, database: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.wish(database, deployment.chain_id, job, "pause")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the signal would have ended the process with its services at work")
+
+    def interrupted(*_: object) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    monkeypatch.setattr(process, "_build_indexes", interrupted)
+    before = signal.signal(signal.SIGTERM, refuse)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(deployment, tmp_path / "logs")
+        assert signal.getsignal(signal.SIGTERM) is refuse
+    finally:
+        signal.signal(signal.SIGTERM, before)

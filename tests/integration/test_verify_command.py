@@ -403,7 +403,7 @@ def test_a_node_of_another_chain_is_one_line(stored: Settings, node: Node, comma
     finally:
         node.devchain.faults(reset=True)
 
-    assert one_line(ran, 1) == "error: 127.0.0.1 serves chain 1, CHAIN_ID is 43114: set one of them right"
+    assert one_line(ran, 2) == "error: 127.0.0.1 serves chain 1, CHAIN_ID is 43114: set one of them right"
 
 
 @pytest.mark.parametrize("answer", [web.Response(status=503), web.Response(text="<html>"), web.Response(text="[]")])

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from indexer.cli import node
-from indexer.errors import FatalError, OutageError, UserError
+from indexer.errors import OutageError, UserError
 from indexer.settings import Settings
 from indexer.verification.node import Node
 from tests.support.fake_node import FakeNode
@@ -49,7 +49,7 @@ def test_the_first_endpoint_that_answers_is_believed() -> None:
 
 
 def test_a_node_of_another_chain_is_refused_even_if_the_next_would_do() -> None:
-    with FakeNode(chain_id=1) as wrong, FakeNode() as right, pytest.raises(FatalError) as refused:
+    with FakeNode(chain_id=1) as wrong, FakeNode() as right, pytest.raises(UserError) as refused:
         node.head(settings(wrong.url, right.url))
 
     assert refused.value.code == "WRONG_CHAIN"
