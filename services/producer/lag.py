@@ -6,29 +6,83 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported, not declared
 
 from indexer.kafka import config
 from indexer.settings import Settings
 
 _MARKERS = 1  # a transaction's marker takes an offset that no consumer ever reads
+_TAIL_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class Seen:
+    """Where a partition stood, since when, and whether a record waits there (None: nobody looked yet)."""
+
+    committed: int
+    end: int
+    since: float
+    unread: bool | None = None
 
 
 @dataclass(slots=True)
 class Stillness:
-    """Tells a partition that lags from one whose last offsets are only markers: nothing moves there any more."""
+    """Tells a partition that lags from one whose last offsets are only markers, or of aborted transactions.
+
+    Those look alike from outside: the end is ahead of what was committed, and nothing moves. A read of what lies there
+    tells; it is done only where the lag may be a single marker, and where nothing moved for `patience` seconds.
+    """
 
     patience: float
-    seen: dict[tuple[str, int], tuple[int, int, float]] = field(default_factory=dict)
+    unread: Callable[[tuple[str, int], int, int], bool]  # whether a consumer that goes on at the one finds a record
+    seen: dict[tuple[str, int], Seen] = field(default_factory=dict)
 
     def lags(self, source: tuple[str, int], committed: int, end: int, now: float) -> bool:
-        """Say whether records wait there: behind by more than a marker, and not frozen for `patience` seconds."""
+        """Say whether records wait there, however long."""
+        if committed >= end:
+            return False
         last = self.seen.get(source)
-        if last is None or last[:2] != (committed, end):
-            self.seen[source] = (committed, end, now)
-            return end - committed > _MARKERS
-        return end - committed > _MARKERS and now - last[2] < self.patience
+        if last is None or (last.committed, last.end) != (committed, end):
+            last = self.seen[source] = Seen(committed, end, now)
+        still = now - last.since >= self.patience
+        if still or (last.unread is None and end - committed <= _MARKERS):
+            last.unread, last.since = self.unread(source, committed, end), now
+        return last.unread is not False
+
+
+class Tail:
+    """Reads the last offsets of partitions as a consumer would; it never subscribes, and commits nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._config = config.common(settings) | {
+            "group.id": settings.topic_prefix + "tail",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "fetch.wait.max.ms": 50,
+            "message.max.bytes": 1_000_000,  # or it would raise how much is fetched
+            "fetch.message.max.bytes": 64 * 1024,  # a larger record comes all the same (KIP-74)
+            "queued.min.messages": 1,
+        }
+        self._consumer: Consumer | None = None
+
+    def unread(self, source: tuple[str, int], committed: int, end: int) -> bool:
+        """Say whether a record lies from `committed` on and before `end`; raises KafkaException."""
+        if self._consumer is None:
+            self._consumer = Consumer(self._config)
+        self._consumer.assign([TopicPartition(*source, committed)])
+        try:
+            message = self._consumer.poll(_TAIL_SECONDS)
+        finally:
+            self._consumer.unassign()
+        if message is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        error = message.error()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            raise KafkaException(error)
+        return (message.offset() or 0) < end  # of a record, or of the log's end: all before it is no record
 
 
 class LagReader:
@@ -43,7 +97,7 @@ class LagReader:
         self._admin = AdminClient(config.common(settings))
         self._members: dict[str, Consumer] = {}
         self._prefix, self._now = settings.topic_prefix, now
-        self._stillness = Stillness(settings.republish_seconds)
+        self._stillness = Stillness(settings.republish_seconds, Tail(settings).unread)
         self.outage: str | None = None  # code, while the brokers do not answer
 
     def lagging(self, groups: Mapping[str, Collection[str]], partitions: int) -> set[int]:

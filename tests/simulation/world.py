@@ -16,7 +16,7 @@ import psycopg
 from indexer import codec
 from indexer.caution import Death
 from indexer.errors import IndexerError
-from indexer.inflight import Record
+from indexer.inflight import Record, TopicPartition
 from indexer.jobs.ranges import Ranges
 from indexer.storage.jobs import NewJob
 from indexer.topics import DECODED, DLQ, RETRY, WORK
@@ -128,7 +128,7 @@ class World:
     faults: Counter[str] = field(default_factory=Counter)
     ended: Counter[str] = field(default_factory=Counter)
     depth: int = 0
-    stillness: Stillness = field(default_factory=lambda: Stillness(REPUBLISH_SECONDS))
+    stillness: Stillness = field(init=False)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -136,6 +136,7 @@ class World:
         self.database = Database(statements, self.clock, rules=self.rules, final=self.final_hash)
         topics = dict.fromkeys((*WORK, *RETRY, DECODED, DLQ), PARTITIONS)
         self.broker = Broker(topics, self.clock, self.rules)
+        self.stillness = Stillness(REPUBLISH_SECONDS, self._unread)
         self.processes = [kind(self, name) for kind, name in self.services]
         with self.operator() as session:
             of_jobs.follow(session, FIRST)
@@ -164,6 +165,9 @@ class World:
                 if self.stillness.lags(source, committed, len(self.broker.log(source)), self.now):
                     behind.add(source.partition)
         return behind
+
+    def _unread(self, source: tuple[str, int], committed: int, end: int) -> bool:
+        return any(record is not None for record in self.broker.log(TopicPartition(*source))[committed:end])
 
     def may_replay(self) -> bool:
         return not (self.poison or self.killers) if self.calm else self.chance.random() < 0.02
