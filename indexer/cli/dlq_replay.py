@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from indexer.cli.numbers import RATE, SECONDS, counted
 from indexer.cli.selecting import actor, changing, confirm, json_option, not_everything_by_mistake, selection
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from indexer.replay.selection import Selection
     from indexer.storage.jobs import Connection
     from indexer.storage.replays import Run
+
+_BESIDE_RESUME = ("resumed", "patience", "dry_run", "yes", "as_json")
 
 
 class ReplayStoppedError(IndexerError):
@@ -55,9 +58,11 @@ def replay(
     The letters are chosen once, when the command starts. Killed at any point and resumed, each of them is replayed
     once. A letter whose block is stored already is passed by.
     """
+    if resumed is not None:
+        _nothing_else_beside_resume()
     settings = Settings.from_env().require("database_url", "kafka_bootstrap_servers")
     if resumed is not None:
-        resume(settings, resumed, patience, as_json)
+        resume(settings, resumed, patience, dry_run, as_json)
         return
     chosen = selection(**options)
     not_everything_by_mistake(chosen, everything)
@@ -108,14 +113,36 @@ def replay_selected(
         _carry_out(settings, connection, run, patience, as_json)
 
 
-def resume(settings: Settings, run_id: int, patience: float, as_json: bool) -> None:
+def resume(settings: Settings, run_id: int, patience: float, dry_run: bool, as_json: bool) -> None:
     """Go on with a run where Kafka says that it is."""
     from indexer.cli.batch import database
-    from indexer.replay.run import take_up
+    from indexer.replay.run import not_done, take_up
 
     with database(settings) as connection:
         connection.autocommit = True
-        _carry_out(settings, connection, take_up(connection, _run(connection, settings, run_id)), patience, as_json)
+        run = not_done(_run(connection, settings, run_id))
+        if dry_run:
+            facts = {"run": run.id, "letters": run.total, "position": run.position, "dry_run": True}
+            text = f"would go on with replay {run.id} at {run.position:,} of {run.total:,}"
+            click.echo(json.dumps(facts) if as_json else text)
+            return
+        _carry_out(settings, connection, take_up(connection, run), patience, as_json)
+
+
+def _nothing_else_beside_resume() -> None:
+    """Raise UserError for options that only a new run can follow: one that goes on keeps what it was begun with."""
+    context = click.get_current_context()
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name not in _BESIDE_RESUME
+        and context.get_parameter_source(option.name or "") is not ParameterSource.DEFAULT
+    ]
+    if given:
+        raise UserError(
+            f"--resume goes on with the letters, rate and canaries of the run, and takes no {', '.join(given)}",
+            code="BAD_OPTIONS",
+        )
 
 
 def _carry_out(settings: Settings, connection: Connection, run: Run, patience: float, as_json: bool) -> None:

@@ -175,10 +175,15 @@ class Replayer:
         )
 
 
-def take_up(connection: Connection, run: Run) -> Run:
-    """Return the run as one that goes on; raises UserError REPLAY_DONE for one that is finished."""
+def not_done(run: Run) -> Run:
+    """Return the run; raises UserError REPLAY_DONE for one that is finished."""
     if run.state == "done":
         raise UserError(f"replay {run.id} is done: {run.message}", code="REPLAY_DONE")
+    return run
+
+
+def take_up(connection: Connection, run: Run) -> Run:
+    """Return a run that is not done as one that goes on."""
     looked_at = run.state == "stopped" and run.position >= run.canary  # whoever resumes it has judged its canaries
     replays.end(connection, run.id, "running", "")
     return replace(run, state="running", message=None, canary=0 if looked_at else run.canary)

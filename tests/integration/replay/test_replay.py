@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -153,6 +154,19 @@ def test_a_run_that_is_done_cannot_be_resumed_nor_one_that_is_unknown(desk: Desk
 
     assert (done.returncode, done.stderr) == (2, "error: replay 1 is done: 1 replayed\n")
     assert (unknown.returncode, unknown.stderr) == (2, "error: no replay 99: `indexer dlq runs` lists them\n")
+
+
+def test_a_resumed_run_can_be_looked_at_first(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(3))
+    desk.replay("--all", "--yes", order=PLACES[0])
+
+    dry, facts = desk.replay("--resume", 1, "--dry-run"), desk.replay("--resume", 1, "--dry-run", "--json")
+
+    assert (dry.returncode, dry.stdout) == (0, "would go on with replay 1 at 0 of 3\n")
+    assert json.loads(facts.stdout) == {"run": 1, "letters": 3, "position": 0, "dry_run": True}
+    assert desk.replayed() == once()
+    assert desk.replay("--resume", 1).returncode == 0
+    assert desk.replay("--resume", 1, "--dry-run").returncode == 2  # it is done
 
 
 def test_canaries_that_die_again_stop_it_and_it_can_be_resumed(desk: Desk) -> None:
