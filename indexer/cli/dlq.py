@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from indexer.cli.dlq_replay import replay, runs
-from indexer.cli.numbers import counted
+from indexer.cli.numbers import ID, counted
 from indexer.cli.selecting import actor, changing, confirm, json_option, not_everything_by_mistake, selecting, selection
 from indexer.cli.stopped import say_what_is_stopped
 from indexer.errors import UserError
@@ -56,7 +56,7 @@ def list_(each: bool, limit: int, as_json: bool, **options: Any) -> None:
 
 
 @dlq.command("show")
-@click.argument("letter", type=int)
+@click.argument("letter", type=ID)
 @json_option
 def show(letter: int, as_json: bool) -> None:
     """Show LETTER: its headers, its body as far as it can be read, and what to do."""

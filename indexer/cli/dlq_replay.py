@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from indexer.cli.numbers import RATE, SECONDS, counted
+from indexer.cli.numbers import ID, RATE, SECONDS, counted
 from indexer.cli.selecting import actor, changing, confirm, json_option, not_everything_by_mistake, selection
 from indexer.errors import IndexerError, UserError
 from indexer.settings import Settings
@@ -35,7 +35,7 @@ class ReplayStoppedError(IndexerError):
 @click.option("--canary", type=counted(0), default=0, help="Replay this many first; stop if half of them die again.")
 @click.option("--patience", type=SECONDS, default=60.0, show_default=True, help="Seconds to wait for the canaries.")
 @click.option("--limit", type=counted(1), help="Replay this many at most, lowest blocks first.")
-@click.option("--resume", "resumed", type=int, metavar="RUN", help="Go on with a run that was killed or stopped.")
+@click.option("--resume", "resumed", type=ID, metavar="RUN", help="Go on with a run that was killed or stopped.")
 def replay(
     everything: bool,
     dry_run: bool,
@@ -195,7 +195,7 @@ def _say_plan(
 
 
 @click.command("runs")
-@click.argument("run", type=int, required=False)
+@click.argument("run", type=ID, required=False)
 @click.option("--limit", type=counted(1), default=20, show_default=True)
 @json_option
 def runs(run: int | None, limit: int, as_json: bool) -> None:

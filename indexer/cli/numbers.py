@@ -39,6 +39,7 @@ class RateOrNone(Finite):
 
 RATE = Finite(_SLOWEST, _FASTEST)
 RATE_OR_NONE = RateOrNone(0, _FASTEST)
+ID = click.IntRange(1, 2**63 - 1)  # of a job, a letter, a run, an audit
 PROCESSES = click.IntRange(1, 1000)
 SECONDS = Finite(0, _LONGEST_SECONDS)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from indexer.cli.numbers import BLOCK
+from indexer.cli.numbers import BLOCK, ID
 from indexer.errors import UserError
 from indexer.settings import Settings
 
@@ -21,7 +21,7 @@ _LOOK_SECONDS = 0.5
 
 @click.command("repair")
 @click.argument("report", type=click.File("r", encoding="utf-8"), required=False)
-@click.option("--audit", "audit_id", type=int, help="The report of an audit that was recorded with --job.")
+@click.option("--audit", "audit_id", type=ID, help="The report of an audit that was recorded with --job.")
 @click.option("--from", "first", type=BLOCK, help="First block of a range, whatever its state.")
 @click.option("--to", "last", type=BLOCK, help="Last block of a range.")
 @click.option("--balances", "only_balances", is_flag=True, help="Only balances: all that are not the sum of transfers.")

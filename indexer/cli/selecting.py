@@ -10,17 +10,18 @@ from typing import Any
 
 import click
 
+from indexer.cli.numbers import ID
 from indexer.errors import UserError
 from indexer.replay.selection import STATES, Selection, block_range, fingerprint, moment
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 _OPTIONS = (
-    click.option("--id", "ids", type=int, multiple=True, help="This letter; may be given several times."),
+    click.option("--id", "ids", type=ID, multiple=True, help="This letter; may be given several times."),
     click.option("--fingerprint", help="Letters of one kind: its first digits are enough."),
     click.option("--code", "codes", multiple=True, help="Letters with this error code; may be given several times."),
     click.option("--service", help="Letters of this service: decoder, persister."),
-    click.option("--job", type=int, help="Letters of this job."),
+    click.option("--job", type=ID, help="Letters of this job."),
     click.option("--blocks", help="Letters about a block, or about a range such as 10-20."),
     click.option("--since", help="Letters that came at this time (2026-01-31T12:00, UTC) or later; or 2h ago."),
     click.option("--until", help="Letters that came before this time."),

@@ -70,11 +70,11 @@ def block_range(text: str) -> tuple[int, int]:
 
 def moment(option: str, text: str, now: datetime) -> datetime:
     """Return the time that `2026-01-31`, `2026-01-31T12:00` (UTC unless it says otherwise) or `2h` ago means."""
-    if ago := re.fullmatch(r"(\d{1,6})([smhd])", text):
-        return now - timedelta(seconds=int(ago[1]) * _AGO[ago[2]])
     try:
+        if ago := re.fullmatch(r"(\d{1,6})([smhd])", text):
+            return now - timedelta(seconds=int(ago[1]) * _AGO[ago[2]])
         found = datetime.fromisoformat(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # before the year 1
         raise UserError(
             f"{option} {text}: give a time such as 2026-01-31T12:00, or how long ago: 90s, 10m, 2h, 7d",
             code="BAD_SELECTION",

@@ -223,6 +223,7 @@ def test_letters_are_selected_by_each_condition(migrated: Settings, database: Co
     assert found("--blocks", "2-60") == [gap]
     assert found("--since", "1h") == [root, gap]
     assert found("--until", "1h") == []
+    assert found("--since", "0001-01-01T00:00+14:00", "--until", "9999-12-31T23:59-14:00") == [root, gap]
 
 
 def test_groups_name_their_ranges_of_blocks(migrated: Settings, database: Connection, command: Command) -> None:

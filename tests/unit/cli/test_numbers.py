@@ -73,6 +73,27 @@ def test_a_block_that_no_column_can_hold_is_refused(
     assert f"Invalid value for '{arguments[1]}'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("value", [str(2**63), "99999999999999999999", "0"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("dlq", "list", "--id"),
+        ("dlq", "list", "--job"),
+        ("dlq", "show"),
+        ("dlq", "runs"),
+        ("dlq", "replay", "--resume"),
+        ("repair", "--audit"),
+    ],
+    ids=" ".join,
+)
+def test_an_id_that_no_row_can_have_is_refused(
+    command: tuple[str, ...], value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*command, value]) == 2
+
+    assert "Invalid value for" in capsys.readouterr().err
+
+
 def test_no_limit_can_be_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("DATABASE_URL", "nonsense")
 

@@ -61,9 +61,10 @@ def test_a_time_is_a_moment_or_how_long_ago(text: str, then: datetime) -> None:
     assert moment("--since", text, NOON) == then
 
 
-def test_another_time_is_a_users_mistake() -> None:
-    with pytest.raises(UserError, match="--since yesterday"):
-        moment("--since", "yesterday", NOON)
+@pytest.mark.parametrize("text", ["yesterday", "999999d", "2026-13-01"])  # 999,999 days are more than there were
+def test_another_time_is_a_users_mistake(text: str) -> None:
+    with pytest.raises(UserError, match=f"--since {text}"):
+        moment("--since", text, NOON)
 
 
 def test_a_fingerprint_may_be_shortened_but_not_to_nothing() -> None:
