@@ -155,7 +155,7 @@ def _set_state(
         connection.autocommit = True
         count = dead_letters.by_state(connection, settings.chain_id, chosen).get(chosen.state, 0)
         if count and not dry_run:
-            confirm(f"{verb} {count:,} dead letters?", yes)
+            confirm(f"{verb} {count:,} dead letters?", yes, as_json)
             audit = {"actor": actor(), "action": verb, "note": note}
             count = dead_letters.set_state(connection, settings.chain_id, chosen, to, audit)
     if as_json:

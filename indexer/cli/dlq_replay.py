@@ -105,7 +105,7 @@ def replay_selected(
         if dry_run or count == 0:
             _say_plan(count, states, held, chosen, dry_run, as_json)
             return
-        confirm(f"replay {count:,} dead letters?", yes)
+        confirm(f"replay {count:,} dead letters?", yes, as_json)
         run = replays.freeze(connection, settings.chain_id, chosen, actor=actor(), canary=canary, rate=rate, most=most)
         if run is None:  # somebody else was quicker
             _say_plan(0, states, held, chosen, dry_run, as_json)

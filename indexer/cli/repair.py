@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from indexer.cli.numbers import BLOCK, ID
+from indexer.cli.selecting import confirm
 from indexer.errors import UserError
 from indexer.settings import Settings
 
 if TYPE_CHECKING:
     from indexer.jobs.ranges import Ranges
+    from indexer.storage.balances import Key
     from indexer.storage.engine import Connection
 
 _LOOK_SECONDS = 0.5
@@ -51,7 +53,7 @@ def repair(
 
     Exit code 0: done, or queued; 1: the job ended and some blocks are dead letters.
     """
-    from indexer.storage import engine
+    from indexer.storage import balances, engine
 
     if sum((report is not None, audit_id is not None, first is not None, only_balances)) != 1 or (
         (first is None) != (last is None)
@@ -61,15 +63,28 @@ def repair(
     with engine.connect(settings, "cli", autocommit=True) as connection:
         blocks = None if only_balances else _blocks(connection, settings.chain_id, report, audit_id, first, last)
         count = blocks.count if blocks else 0
-        if not (dry_run or yes or as_json) and blocks:
-            click.confirm(f"Fetch {count:,} blocks again and replace what is stored of them?", abort=True)
+        wrong = _wrong_balances(connection, settings.chain_id) if blocks is None or dry_run else None
+        if not dry_run:
+            _confirm(blocks, wrong, wait, yes, as_json)
         job = None if dry_run or blocks is None else _queue(connection, settings, blocks, priority)
         done = wait and job is not None and _wait(connection, settings.chain_id, job, as_json)
-        now = blocks is None or done
-        fixed = _balances(connection, settings.chain_id, dry_run) if now or dry_run else None
+        if done:
+            wrong = _wrong_balances(connection, settings.chain_id)
+        if wrong and not dry_run:
+            balances.repair(connection, settings.chain_id, wrong)
+        fixed = None if wrong is None else len(wrong)
     facts = {"job": job, "blocks": count, "ranges": _pairs(blocks), "balances": fixed, "dry_run": dry_run}
     click.echo(json.dumps(facts)) if as_json else _say(facts)
     raise click.exceptions.Exit(1 if wait and job is not None and not done else 0)
+
+
+def _confirm(blocks: Ranges | None, wrong: list[Key] | None, wait: bool, yes: bool, as_json: bool) -> None:
+    """Ask before anything is replaced."""
+    if blocks is not None:
+        then = ", then set balances to the sum of their transfers" if wait else ""
+        confirm(f"fetch {blocks.count:,} blocks again and replace what is stored of them{then}?", yes, as_json)
+    elif wrong:
+        confirm(f"set {len(wrong):,} balances to the sum of their transfers?", yes, as_json)
 
 
 def _blocks(
@@ -123,14 +138,10 @@ def _wait(connection: Connection, chain_id: int, job: int, quiet: bool) -> bool:
         time.sleep(_LOOK_SECONDS)
 
 
-def _balances(connection: Connection, chain_id: int, dry_run: bool) -> int:
-    """Bring every balance to the sum of its transfers; return how many were wrong."""
+def _wrong_balances(connection: Connection, chain_id: int) -> list[Key]:
     from indexer.storage import balances
 
-    wrong = list(balances.wrong_keys(connection, chain_id))
-    if not dry_run:
-        balances.repair(connection, chain_id, wrong)
-    return len(wrong)
+    return list(balances.wrong_keys(connection, chain_id))
 
 
 def _pairs(blocks: Ranges | None) -> list[list[int]]:

@@ -93,11 +93,11 @@ def not_everything_by_mistake(chosen: Selection, everything: bool) -> None:
         )
 
 
-def confirm(question: str, yes: bool) -> None:
-    """Ask on a terminal; elsewhere raise UserError unless --yes was given."""
+def confirm(question: str, yes: bool, as_json: bool = False) -> None:
+    """Ask on a terminal; elsewhere, and where a program reads what is printed, raise UserError unless --yes was given."""
     if yes:
         return
-    if not sys.stdin.isatty():
+    if as_json or not sys.stdin.isatty():
         raise UserError(f"{question} Give --yes to confirm, or --dry-run to look first", code="NOT_CONFIRMED")
     click.confirm(question, abort=True)
 

@@ -61,7 +61,7 @@ def test_random_harm_is_found_and_repaired(
         report = command(running.settings, "audit", "--json", "--sample", BLOCKS)
         (tmp_path / "report.json").write_text(report.out)
         found = {n for each in report.json()["findings"] for low, high in each["ranges"] for n in range(low, high + 1)}
-        ran = command(running.settings, "repair", tmp_path / "report.json", "--wait", "--json")
+        ran = command(running.settings, "repair", tmp_path / "report.json", "--wait", "--yes", "--json")
 
         assert harmed <= found
         assert ran.code == 0, ran.out + ran.err
@@ -98,7 +98,7 @@ def test_what_kafka_no_longer_has_is_noticed_and_queued_again(
             (tmp_path / "report.json").write_text(lost.out)
             kinds = {each["kind"] for each in lost.json()["findings"]}
             running.start(producer=1, decoder=1, persister=1)
-            ran = command(running.settings, "repair", tmp_path / "report.json", "--wait", "--json")
+            ran = command(running.settings, "repair", tmp_path / "report.json", "--wait", "--yes", "--json")
 
             assert kinds == {"not asked for", "position in Kafka"}
             assert ran.code == 0, ran.out + ran.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -201,6 +202,40 @@ def test_an_audit_that_is_a_job_leaves_its_report(stored: Settings, command: Com
     assert "audit 1  findings" in command(stored, "batch", "status").out
     dry = command(stored, "repair", "--audit", 1, "--dry-run", "--json").json()
     assert (dry["job"], dry["ranges"]) == (None, [[7, 7]])
+
+
+@pytest.mark.parametrize("more", [(), ("--wait",), ("--wait", "--json")], ids=" ".join)
+def test_no_block_is_replaced_unless_that_is_confirmed(
+    stored: Settings, command: Command, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    change(stored, "UPDATE blocks SET gas_limit = gas_limit + 1 WHERE number = 30")
+    report = tmp_path / "report.json"
+    report.write_text(command(stored, "audit", "--json", "--sample", 0).out)
+
+    refused = command(stored, "repair", report, *more)
+    queued = command(stored, "repair", report, "--yes", "--json").json()
+
+    assert (refused.code, refused.out, refused.err.count("\n")) == (2, "", 1)
+    assert refused.err.startswith("error: fetch 1 blocks again and replace what is stored of them")
+    assert (queued["blocks"], queued["job"]) == (1, 2)  # the job after the one that stored the chain
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=" ".join)
+def test_no_balance_is_set_unless_that_is_confirmed(stored: Settings, command: Command, more: tuple[str, ...]) -> None:
+    change(
+        stored,
+        "UPDATE balances SET balance = balance + 1 WHERE (token_address, token_id, holder) ="
+        " (SELECT token_address, token_id, holder FROM balances LIMIT 1)",
+    )
+
+    refused = command(stored, "repair", "--balances", *more)
+    looked = command(stored, "repair", "--balances", "--dry-run", "--json").json()
+    done = command(stored, "repair", "--balances", "--yes", "--json").json()
+
+    assert (refused.code, refused.out, refused.err.count("\n")) == (2, "", 1)
+    assert refused.err.startswith("error: set 1 balances to the sum of their transfers?")
+    assert (looked["balances"], done["balances"]) == (1, 1)
+    assert command(stored, "repair", "--balances", "--json").json()["balances"] == 0  # nothing to confirm
 
 
 def test_the_report_for_people_says_what_to_do(stored: Settings, command: Command) -> None:
