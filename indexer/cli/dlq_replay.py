@@ -159,6 +159,7 @@ def _carry_out(settings: Settings, connection: Connection, run: Run, patience: f
     try:
         ended = carry_out(replayer, time.sleep, lambda _: None)
     except KeyboardInterrupt:
+        transactions.let_go()
         replayer.stop()
         raise
     finally:

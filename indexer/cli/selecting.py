@@ -94,7 +94,7 @@ def not_everything_by_mistake(chosen: Selection, everything: bool) -> None:
 
 
 def confirm(question: str, yes: bool, as_json: bool = False) -> None:
-    """Ask on a terminal; elsewhere, and where a program reads what is printed, raise UserError unless --yes was given."""
+    """Ask on a terminal; elsewhere, and where a program reads the output, raise UserError unless --yes was given."""
     if yes:
         return
     if as_json or not sys.stdin.isatty():

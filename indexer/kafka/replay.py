@@ -56,6 +56,10 @@ class ReplayTransactions:
             raise OutageError(f"reading a replay's position: {found.error.str()}", code="KAFKA_DOWN")
         return found.offset if found.offset >= 0 else None
 
-    def close(self) -> None:
+    def let_go(self) -> None:
+        """Abort what an interrupted write left open, for which a position would wait."""
         self._sink.close()
+
+    def close(self) -> None:
+        self.let_go()
         self._group.close()

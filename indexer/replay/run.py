@@ -91,7 +91,16 @@ class Replayer:
         return 0.0
 
     def stop(self) -> None:
-        """Say that the run was interrupted; it can be resumed."""
+        """Say that the run was interrupted, once what Kafka has of it is marked; it can be resumed.
+
+        While nobody knows how far Kafka is, the run stays one under way: its letters are left to it, and who resumes
+        it settles what was published.
+        """
+        try:
+            self._find_position()
+        except OutageError as error:
+            log.warning("replay %d: %s; it stays under way until it is resumed", self.run.id, error)
+            return
         self._end("stopped", f"interrupted at {self.run.position:,} of {self.run.total:,}")
 
     def _find_position(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -53,6 +54,19 @@ class Desk:
         )
         sys.stderr.write(f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}")  # shown when the test fails
         return done
+
+    def interrupt(self, *arguments: object, at: str) -> int:
+        """Run a replay as a process, press Ctrl-C when it comes by a place, and return its exit code."""
+        (self.faults / at).write_text("stop")
+        with subprocess.Popen(
+            [sys.executable, "-m", "indexer.cli", "dlq", "replay", *map(str, arguments)],
+            cwd=self.faults.parent,
+            env={**os.environ, **variables(self.settings), "FAULT_HOOKS": str(self.faults)},
+        ) as process:
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGCONT)
+            return process.wait(60)
 
     def fired(self) -> int:
         return sum(1 for path in self.faults.iterdir() if ".fired." in path.name)

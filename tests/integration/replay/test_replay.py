@@ -55,6 +55,19 @@ def test_a_replay_killed_at_every_point_and_resumed_replays_each_letter_once(des
     assert states(desk.connection) == {"replayed": 700}
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_a_replay_that_is_interrupted_leaves_nothing_that_was_published_to_another(desk: Desk, place: str) -> None:
+    put_letters(desk.connection, desk.settings, range(75))
+
+    interrupted = desk.interrupt("--all", "--yes", at=place)
+    runs = replays.newest(desk.connection, desk.settings.chain_id, 9)
+    again = desk.replay("--all", "--yes")
+
+    assert (interrupted, desk.fired(), [run.state for run in runs]) == (130, 1, ["stopped"])
+    assert again.returncode == 0
+    assert desk.replayed() == once(*range(75))
+
+
 @pytest.mark.bar
 def test_ten_thousand_letters_killed_five_times_are_replayed_once_each(desk: Desk) -> None:
     put_letters(desk.connection, desk.settings, range(10_000))
