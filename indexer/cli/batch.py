@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from indexer.cli.numbers import BATCH_SIZE, PROCESSES, RATE, RATE_OR_NONE, WINDOW, counted
+from indexer.cli.selecting import canary_option
 from indexer.cli.stopped import say_what_is_stopped
 from indexer.errors import UserError
 from indexer.settings import Settings
@@ -348,11 +349,13 @@ def cancel(job: int) -> None:
     help="selective: only letters that may succeed now, by their error codes; all: whatever a replay may help.",
 )
 @click.option("--rate", type=RATE, help="Letters a second at most.")
-@click.option("--canary", type=counted(0), default=0, help="Replay this many first; stop if half die again.")
+@canary_option
 @click.option("--dry-run", is_flag=True, help="Say what would be replayed, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
-def recover(job: int, strategy: str, rate: float | None, canary: int, dry_run: bool, yes: bool, as_json: bool) -> None:
+def recover(
+    job: int, strategy: str, rate: float | None, canary: int | None, dry_run: bool, yes: bool, as_json: bool
+) -> None:
     """Replay the dead letters of JOB; `indexer dlq replay` can choose more finely.
 
     \b

@@ -11,7 +11,15 @@ import click
 from click.core import ParameterSource
 
 from indexer.cli.numbers import ID, RATE, SECONDS, counted
-from indexer.cli.selecting import actor, changing, confirm, json_option, not_everything_by_mistake, selection
+from indexer.cli.selecting import (
+    actor,
+    canary_option,
+    changing,
+    confirm,
+    json_option,
+    not_everything_by_mistake,
+    selection,
+)
 from indexer.errors import IndexerError, UserError
 from indexer.settings import Settings
 
@@ -32,7 +40,7 @@ class ReplayStoppedError(IndexerError):
 @click.command("replay")
 @changing
 @click.option("--rate", type=RATE, help="Letters a second at most.")
-@click.option("--canary", type=counted(0), default=0, help="Replay this many first; stop if half of them die again.")
+@canary_option
 @click.option("--patience", type=SECONDS, default=60.0, show_default=True, help="Seconds to wait for the canaries.")
 @click.option("--limit", type=counted(1), help="Replay this many at most, lowest blocks first.")
 @click.option("--resume", "resumed", type=ID, metavar="RUN", help="Go on with a run that was killed or stopped.")
@@ -42,7 +50,7 @@ def replay(
     yes: bool,
     as_json: bool,
     rate: float | None,
-    canary: int,
+    canary: int | None,
     patience: float,
     limit: int | None,
     resumed: int | None,
@@ -87,7 +95,7 @@ def replay_selected(
     yes: bool,
     as_json: bool,
     rate: float | None = None,
-    canary: int = 0,
+    canary: int | None = None,
     patience: float = 60.0,
     most: int | None = None,
 ) -> None:
@@ -106,11 +114,13 @@ def replay_selected(
             _say_plan(count, states, held, chosen, dry_run, as_json)
             return
         confirm(f"replay {count:,} dead letters?", yes, as_json)
-        run = replays.freeze(connection, settings.chain_id, chosen, actor=actor(), canary=canary, rate=rate, most=most)
+        run = replays.freeze(
+            connection, settings.chain_id, chosen, actor=actor(), canary=canary or 0, rate=rate, most=most
+        )
         if run is None:  # somebody else was quicker
             _say_plan(0, states, held, chosen, dry_run, as_json)
             return
-        _carry_out(settings, connection, run, patience, as_json)
+        _carry_out(settings, connection, run, patience, canary is None, as_json)
 
 
 def resume(settings: Settings, run_id: int, patience: float, dry_run: bool, as_json: bool) -> None:
@@ -126,7 +136,7 @@ def resume(settings: Settings, run_id: int, patience: float, dry_run: bool, as_j
             text = f"would go on with replay {run.id} at {run.position:,} of {run.total:,}"
             click.echo(json.dumps(facts) if as_json else text)
             return
-        _carry_out(settings, connection, take_up(connection, run), patience, as_json)
+        _carry_out(settings, connection, take_up(connection, run), patience, True, as_json)
 
 
 def _nothing_else_beside_resume() -> None:
@@ -145,17 +155,24 @@ def _nothing_else_beside_resume() -> None:
         )
 
 
-def _carry_out(settings: Settings, connection: Connection, run: Run, patience: float, as_json: bool) -> None:
+def _carry_out(
+    settings: Settings, connection: Connection, run: Run, patience: float, careful: bool, as_json: bool
+) -> None:
     from indexer.kafka.admin import KafkaAdmin
     from indexer.kafka.replay import ReplayTransactions
+    from indexer.replay.breaker import vanguard
     from indexer.replay.run import Replayer, carry_out
     from indexer.topics import DLQ, WORK, load_topics
 
     topics = load_topics(settings.topic_prefix)
     partitions = KafkaAdmin(settings).check(topics, *WORK, DLQ).partitions
-    click.echo(f"replay {run.id}: {run.total:,} letters; if it is interrupted: --resume {run.id}", err=True)
+    first = vanguard(run.total - run.position) if careful and not run.canary else 0
+    ahead = f", {first} of them first" if first else ""
+    click.echo(f"replay {run.id}: {run.total:,} letters{ahead}; if it is interrupted: --resume {run.id}", err=True)
     transactions = ReplayTransactions(settings, run.id)
-    replayer = Replayer(connection, run, transactions, topics, partitions, clock=time.monotonic, patience=patience)
+    replayer = Replayer(
+        connection, run, transactions, topics, partitions, clock=time.monotonic, patience=patience, careful=careful
+    )
     try:
         ended = carry_out(replayer, time.sleep, lambda _: None)
     except KeyboardInterrupt:

@@ -10,11 +10,17 @@ from typing import Any
 
 import click
 
-from indexer.cli.numbers import ID
+from indexer.cli.numbers import ID, counted
 from indexer.errors import UserError
 from indexer.replay.selection import STATES, Selection, block_range, fingerprint, moment
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+canary_option = click.option(
+    "--canary",
+    type=counted(0),
+    help="Replay this many first; stop if half of them die again. 0: none."
+    "  [default: of more than 100 letters 20, which are waited for 15 s at most]",
+)
 
 _OPTIONS = (
     click.option("--id", "ids", type=ID, multiple=True, help="This letter; may be given several times."),

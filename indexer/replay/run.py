@@ -20,7 +20,7 @@ from indexer.inflight import TopicPartition
 from indexer.limits import usable
 from indexer.outputs import Output
 from indexer.pipeline import Handled, Offsets, Rewind
-from indexer.replay.breaker import Outcomes, Verdict, verdict
+from indexer.replay.breaker import VANGUARD_SECONDS, Ahead, Outcomes, Verdict, vanguard, verdict
 from indexer.replay.items import Chosen, Fate, Fresh, fate_of
 from indexer.storage import replays
 from indexer.storage.jobs import Connection
@@ -30,7 +30,7 @@ from indexer.topics import Topics
 log = logging.getLogger(__name__)
 
 BATCH = 100  # letters in one transaction: readers of the work topics wait for its end
-_LOOK_SECONDS = 0.25  # between two looks at the canaries
+_LOOK_SECONDS = 0.25  # between two looks at what went ahead
 _BREAKER_SECONDS = 1.0
 _NOTHING = Fresh()
 
@@ -58,19 +58,21 @@ class Replayer:
         *,
         clock: Callable[[], float],
         patience: float = 60.0,
+        careful: bool = False,  # without canaries the first of many letters go ahead all the same
     ) -> None:
         self._connection, self._transactions = connection, transactions
         self._topics, self._partitions = topics, partitions
         self._source = TopicPartition(topics.dlq, 0)  # under which the run's group keeps its position
         self._clock, self._patience = clock, patience
         self.run = run if usable(run.rate) else replace(run, rate=None)  # a row that nobody checked
-        self._canary = run.canary if run.position <= run.canary else 0
+        self._careful = careful
+        self._ahead = Ahead(run.canary) if run.canary and run.position <= run.canary else None
+        self._ahead_out_at: float | None = None
         self._began = clock()
         self._sent = 0
-        self._canaries_out_at: float | None = None
         self._look_at = clock() + _BREAKER_SECONDS
         self._found = False  # whether Kafka was asked how far the run is
-        self._before = Outcomes()  # what became of letters before the run was taken up: somebody looked at these
+        self._before: Outcomes | None = None  # what became of letters before the run was taken up: somebody looked
 
     def step(self) -> float | None:
         """Do the next thing; return how many seconds to wait before the step after it, None when the run ended."""
@@ -110,15 +112,17 @@ class Replayer:
         if at > self.run.position:
             replays.mark(self._connection, self.run, self._fates(self.run.position, at), at)
         self.run = replace(self.run, position=at)
-        if not self._canary:
-            self._before = replays.outcomes(self._connection, self.run.id)
+        if self._before is None:
+            self._before = Outcomes() if self._ahead else replays.outcomes(self._connection, self.run.id)
+            first = vanguard(self.run.total - at) if self._careful and not self._ahead else 0
+            self._ahead = Ahead(at + first, canaries=False) if first else self._ahead
         self._found = True
 
     def _publish(self) -> None:
         most = BATCH if self.run.rate is None else min(BATCH, max(int(self.run.rate / 4), 1))
         end = min(self.run.position + most, self.run.total)
-        if self.run.position < self._canary:
-            end = min(end, self._canary)
+        if self._ahead is not None:
+            end = min(end, self._ahead.end)
         fates = self._fates(self.run.position, end)
         outputs = [
             Handled(self._source, fate.letter.position, (fate.output,)) for fate in fates if fate.output is not None
@@ -148,23 +152,35 @@ class Replayer:
     # going on, waiting, stopping
 
     def _judge(self) -> float | None:
-        """Look at what became of the letters; return how long to wait for canaries, None to go on (or to stop)."""
-        at_canaries = self._canary > 0 and self.run.position == self._canary
-        if not at_canaries and self._clock() < self._look_at:
+        """Look at what became of the letters; return how long to wait for some, None to go on (or to stop)."""
+        ahead = self._ahead if self._ahead is not None and self.run.position == self._ahead.end else None
+        now = self._clock()
+        if ahead is None and now < self._look_at:
             return None
-        self._look_at = self._clock() + _BREAKER_SECONDS
-        found = replays.outcomes(self._connection, self.run.id).since(self._before)
-        said = verdict(self.run.position, self._canary, found)
+        self._look_at = now + _BREAKER_SECONDS
+        found = replays.outcomes(self._connection, self.run.id).since(self._before or Outcomes())
+        late = ahead is not None and self._late(ahead, now)
+        said = verdict(self.run.position, self._ahead, found, late=late)
         if said is Verdict.STOP:
-            self._end("stopped", _died(found, at_canaries))
+            self._end("stopped", self._why(found, ahead))
         elif said is Verdict.WAIT:
-            self._canaries_out_at = self._canaries_out_at or self._clock()
-            if self._clock() - self._canaries_out_at < self._patience:
-                return _LOOK_SECONDS
-            self._end("stopped", f"{found.undecided} canaries have no outcome after {self._patience:g} s")
-        elif at_canaries:
-            self._canary = 0
+            return _LOOK_SECONDS
+        elif ahead is not None:
+            self._ahead = None
+            self._began, self._sent = now, 0  # what the rate allowed while we waited is not made up for
         return None
+
+    def _late(self, ahead: Ahead, now: float) -> bool:
+        self._ahead_out_at = now if self._ahead_out_at is None else self._ahead_out_at
+        patience = self._patience if ahead.canaries else min(self._patience, VANGUARD_SECONDS)
+        return now - self._ahead_out_at >= patience
+
+    def _why(self, found: Outcomes, ahead: Ahead | None) -> str:
+        canaries = ahead is not None and ahead.canaries
+        if canaries and 2 * found.died < found.replayed:
+            return f"{found.undecided} canaries have no outcome after {self._patience:g} s"
+        who = "canaries" if canaries else "letters"
+        return f"{found.died} of {found.replayed} {who} died again: mend the cause, then resume"
 
     def _too_early(self) -> float:
         if not self.run.rate:
@@ -215,8 +231,3 @@ def carry_out(replayer: Replayer, wait: Callable[[float], None], told: Callable[
 
 def _heights(letters: Sequence[Chosen]) -> set[int]:
     return {letter.block_number for letter in letters if letter.block_number is not None}
-
-
-def _died(found: Outcomes, canaries: bool) -> str:
-    who = "canaries" if canaries else "letters"
-    return f"{found.died} of {found.replayed} {who} died again: mend the cause, then resume"

@@ -37,6 +37,15 @@ PLACES = (
 )
 
 
+# What a node that is still wrong comes to, at once.
+_DIE_AGAIN = """
+    CREATE FUNCTION die_again() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN NEW.state = 'superseded'; RETURN NEW; END $$;
+    CREATE TRIGGER die_again BEFORE UPDATE ON dead_letters FOR EACH ROW WHEN (NEW.state = 'replayed')
+        EXECUTE FUNCTION die_again();
+"""
+
+
 def once(*numbers: int) -> Counter[int]:
     return Counter(numbers)
 
@@ -47,7 +56,7 @@ def test_a_replay_killed_at_every_point_and_resumed_replays_each_letter_once(des
     first = desk.replay("--all", "--yes", order=PLACES[0])
     for place in PLACES[1:]:
         assert desk.replay("--resume", 1, order=place).returncode == -9
-    last = desk.replay("--resume", 1)
+    last = desk.replay("--resume", 1, "--patience", 0)
 
     assert (first.returncode, desk.fired()) == (-9, len(PLACES))
     assert (last.returncode, last.stdout.splitlines()[0]) == (0, "replay 1 done: 700 replayed")
@@ -76,7 +85,7 @@ def test_ten_thousand_letters_killed_five_times_are_replayed_once_each(desk: Des
         desk.replay("--all", "--yes", order=PLACES[0])
         for place in PLACES[1:]:
             assert desk.replay("--resume", 1, order=place).returncode == -9
-        last = desk.replay("--resume", 1)
+        last = desk.replay("--resume", 1, "--patience", 0)
 
     assert (last.returncode, desk.fired()) == (0, 5)
     assert len(delays) == 10_000
@@ -211,6 +220,29 @@ def test_canaries_without_an_outcome_stop_it(desk: Desk) -> None:
 
     assert ran.returncode == 1
     assert ran.stderr.splitlines()[-1] == ("error: replay 1 stopped at 2 of 50: 2 canaries have no outcome after 0 s")
+
+
+def test_of_many_letters_only_the_first_go_out_while_their_cause_is_there(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(173))
+    desk.connection.execute(_DIE_AGAIN)
+
+    stopped = desk.replay("--all", "--yes")
+    resumed = desk.replay("--resume", 1)
+
+    assert (stopped.returncode, resumed.returncode) == (1, 1)
+    assert "173 letters, 20 of them first" in stopped.stderr
+    assert "replay 1 stopped at 20 of 173: 20 of 20 letters died again" in stopped.stderr
+    assert "replay 1 stopped at 40 of 173: 20 of 20 letters died again" in resumed.stderr
+    assert desk.replayed() == once(*range(40))
+
+
+def test_without_canaries_all_letters_go_out(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(173))
+
+    ran = desk.replay("--all", "--yes", "--canary", 0)
+
+    assert (ran.returncode, "of them first" in ran.stderr) == (0, False)
+    assert desk.replayed() == once(*range(173))
 
 
 def test_nothing_is_done_without_a_selection_or_a_confirmation(desk: Desk) -> None:

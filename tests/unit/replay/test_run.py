@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -16,9 +16,9 @@ from indexer.outputs import Output
 from indexer.pipeline import Handled, Offsets
 from indexer.records import BlockWorkItem
 from indexer.replay import run as under_test
-from indexer.replay.breaker import Outcomes
+from indexer.replay.breaker import VANGUARD_SECONDS, Outcomes
 from indexer.replay.items import Chosen, Fate, Fresh
-from indexer.replay.run import Replayer
+from indexer.replay.run import Replayer, carry_out
 from indexer.storage.replays import Run
 from indexer.topics import load_topics
 
@@ -113,13 +113,86 @@ def test_a_run_of_which_kafka_says_nothing_stays_one_under_way(letters: Letters)
     assert (letters.ended, replayer.run.state) == (None, "running")
 
 
-def begun(letters: Letters, kafka: Published, **fields: Any) -> Replayer:
+def test_of_many_letters_the_first_go_ahead_and_stop_the_run_when_they_die_again(letters: Letters) -> None:
+    kafka = Published()
+    replayer = begun(letters, kafka, careful=True)
+
+    ended = carry_out(replayer, lambda _: letters.come_to("superseded"), lambda _: None)
+
+    assert (ended.state, ended.message) == ("stopped", "20 of 20 letters died again: mend the cause, then resume")
+    assert kafka.numbers == list(range(20))
+
+
+def test_the_others_follow_when_half_of_the_first_are_stored(letters: Letters) -> None:
+    waits: list[float] = []
+    replayer = begun(letters, Published(), careful=True)
+
+    def store_some(seconds: float) -> None:
+        waits.append(seconds)
+        letters.come_to("resolved", 4)
+
+    ended = carry_out(replayer, store_some, lambda _: None)
+
+    assert (ended.state, len(waits)) == ("done", 3)
+
+
+def test_the_others_follow_when_nobody_decides_about_the_first_in_time(letters: Letters) -> None:
+    waits: list[float] = []
+    kafka = Published()
+    replayer = begun(letters, kafka, careful=True, clock=lambda: sum(waits))
+
+    ended = carry_out(replayer, waits.append, lambda _: None)
+
+    assert (ended.state, sum(waits)) == ("done", VANGUARD_SECONDS)
+    assert kafka.numbers == list(range(150))
+
+
+def test_a_run_that_is_resumed_sends_some_ahead_again_and_judges_only_these(letters: Letters) -> None:
+    letters.states |= dict.fromkeys(range(20), "superseded")  # somebody has mended what let these die
+    kafka = Published(at=20)
+    replayer = begun(letters, kafka, careful=True, position=20)
+
+    ended = carry_out(replayer, lambda _: letters.come_to("superseded", 10), lambda _: None)
+
+    assert (ended.state, ended.message) == ("stopped", "10 of 20 letters died again: mend the cause, then resume")
+    assert kafka.numbers == list(range(20, 40))
+
+
+@pytest.mark.parametrize(("careful", "many"), [(False, 150), (True, 100)])
+def test_few_letters_go_at_once_and_so_do_those_of_a_run_without_canaries(
+    letters: Letters, careful: bool, many: int
+) -> None:
+    letters.states = dict.fromkeys(range(many), "open")
+    waits: list[float] = []
+
+    ended = carry_out(begun(letters, Published(), careful=careful), waits.append, lambda _: None)
+
+    assert (ended.state, waits) == ("done", [])
+
+
+def test_what_a_rate_allowed_while_the_first_were_waited_for_is_not_made_up_for(letters: Letters) -> None:
+    waits: list[float] = []
+    replayer = begun(letters, Published(), careful=True, rate=10.0, clock=lambda: sum(waits))
+
+    carry_out(replayer, waits.append, lambda _: None)
+
+    assert sum(waits) == pytest.approx(VANGUARD_SECONDS + 150 / 10.0, abs=0.5)
+
+
+def begun(
+    letters: Letters,
+    kafka: Published,
+    *,
+    careful: bool = False,
+    clock: Callable[[], float] = lambda: 0.0,
+    **fields: Any,
+) -> Replayer:
     run = Run(
         id=1, chain_id=CHAIN, selection={}, actor="me", state="running", total=len(letters.states), position=0,
         canary=0, rate=None, created_at=datetime(2026, 1, 1, tzinfo=UTC), finished_at=None, message=None,
     )  # fmt: skip
     nothing = cast(Any, None)
-    return Replayer(nothing, replace(run, **fields), kafka, load_topics(), 12, clock=lambda: 0.0)
+    return Replayer(nothing, replace(run, **fields), kafka, load_topics(), 12, clock=clock, careful=careful)
 
 
 def _letter(at: int, state: str) -> Chosen:
