@@ -23,15 +23,20 @@ class Kind(Enum):
     UNCOUNTED = "not counted", "stored, but a job that is done does not count it", True
     ROWS = "rows", "the stored rows do not come to the block's hash, roots or counts", True
     DERIVED = "derived rows", "transfers, events or marks are not what the stored logs come to", True
-    ORPHANS = "rows without block", "rows of a height at which no block is stored", True
+    ORPHANS = "rows without block", "rows of a height at which no block is stored", False
     PARENT = "parent link", "the block's parent is not the stored block before it", True
     NODE = "node", "the node has something else there", True
     SECOND_NODE = "second node", "the second node differs from the first: find out which of the two is right", False
-    BALANCES = "balances", "not the sum of the stored transfers", False
+    BALANCES = "balances", "not the sum of the transfers of stored blocks", False
     POSITION = "position in Kafka", "stored offsets and Kafka's logs do not fit", False
 
     def __init__(self, title: str, means: str, requeue: bool) -> None:
         self.title, self.means, self.requeue = title, means, requeue
+
+    @property
+    def repaired(self) -> bool:
+        """Whether `indexer repair` makes it good; what is not to be fetched again it does itself."""
+        return self.requeue or self in (Kind.ORPHANS, Kind.BALANCES)
 
 
 @dataclass(slots=True)
@@ -87,7 +92,7 @@ class Findings:
                     "kind": kind.title,
                     "means": kind.means,
                     "count": found.count,
-                    "repair": kind.requeue or kind is Kind.BALANCES,
+                    "repair": kind.repaired,
                     "ranges": found.ranges,
                     "examples": found.examples,
                 }
@@ -105,12 +110,16 @@ def to_repair(report: Mapping[str, Any]) -> Ranges | None:
 
     Of a parent link both blocks are in doubt.
     """
+    return heights_of(report, *(kind for kind in Kind if kind.requeue))
+
+
+def heights_of(report: Mapping[str, Any], *kinds: Kind) -> Ranges | None:
+    """Return the heights of a report's findings of these kinds, None without one; raises as `to_repair`."""
     by_title = {kind.title: kind for kind in Kind}
     pairs: list[tuple[int, int]] = []
     try:
         for each in report["findings"]:
-            kind = by_title[each["kind"]]
-            if kind.requeue:
+            if (kind := by_title[each["kind"]]) in kinds:
                 below = 1 if kind is Kind.PARENT else 0
                 pairs += [(max(int(first) - below, 0), int(last) + 1) for first, last in each["ranges"]]
     except (KeyError, TypeError, ValueError):

@@ -14,7 +14,7 @@ from indexer.audit.rows import OWN, UNPROVEN, Decoding, StoredBlock, proven, wro
 from indexer.chain.rules import ChainRules
 from indexer.errors import PoisonError
 from indexer.records import Proof
-from indexer.storage import auditing, balances
+from indexer.storage import auditing, balances, lost_rows
 from indexer.storage.engine import Connection
 from indexer.storage.stored import load_blocks
 
@@ -51,14 +51,22 @@ class Audit:
             end = min(start + SPAN - 1, last)
             with auditing.snapshot(self.connection):
                 span = auditing.load_span(self.connection, self.rules.chain_id, start, end, named)
-                lost = auditing.orphans(self.connection, self.rules.chain_id, start, end)
+                lost = lost_rows.heights(self.connection, self.rules.chain_id, start, end)
             self.looked_at["expected"] += account(span, self.findings)
-            for number, table in lost:
-                self.findings.at(Kind.ORPHANS, number, number, f"block {number}: rows in {table}")
+            self._lost(lost)
             for low in range(start, end + 1, ROWS):
                 high = min(low + ROWS - 1, end)
                 self._rows(low, high)
                 yield high + 1
+
+    def beyond(self, first: int, last: int) -> None:
+        """Look for rows without their block where none should be: nothing is stored or asked for there."""
+        if first <= last:
+            self._lost(lost_rows.heights(self.connection, self.rules.chain_id, first, last))
+
+    def _lost(self, lost: Sequence[tuple[int, str]]) -> None:
+        for number, table in lost:
+            self.findings.at(Kind.ORPHANS, number, number, f"block {number}: rows in {table}")
 
     def _rows(self, first: int, last: int) -> None:
         chain = self.rules.chain_id

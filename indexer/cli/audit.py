@@ -50,10 +50,12 @@ def audit(
 
     Exit code 0: nothing wrong; 1: something is.
     """
+    from indexer.limits import HIGHEST
     from indexer.storage import auditing, engine
 
     settings = Settings.from_env().require("database_url", *(["rpc_urls"] if sample else []))
     with engine.connect(settings, "cli", autocommit=True) as connection:
+        to_the_lowest, to_the_highest = first is None, last is None
         first, last, named = _range(connection, settings.chain_id, first, last)
         run = _audit(connection, settings)
         record = auditing.begin(connection, settings.chain_id, first, last) if job else None
@@ -63,6 +65,10 @@ def audit(
         _positions(connection, settings, run)
         for at in run.heights(first, last, named):
             say.reached(at)
+        if to_the_highest:
+            run.beyond(last + 1, HIGHEST - 1)
+        if to_the_lowest:
+            run.beyond(0, first - 1)
         if sample:
             _sample(settings, run, _chosen(first, last, sample), second_node)
         if balances:

@@ -53,6 +53,7 @@ def repair(
 
     Exit code 0: done, or queued; 1: the job ended and some blocks are dead letters.
     """
+    from indexer.audit.findings import Kind, heights_of, to_repair
     from indexer.storage import balances, engine
 
     if sum((report is not None, audit_id is not None, first is not None, only_balances)) != 1 or (
@@ -61,11 +62,14 @@ def repair(
         raise UserError("give one of REPORT, --audit, --from with --to, or --balances", code="BAD_REPAIR")
     settings = Settings.from_env().require("database_url")
     with engine.connect(settings, "cli", autocommit=True) as connection:
-        blocks = None if only_balances else _blocks(connection, settings.chain_id, report, audit_id, first, last)
+        found = _report(connection, settings.chain_id, report, audit_id)
+        blocks = to_repair(found) if first is None or last is None else _named(first, last)
         count = blocks.count if blocks else 0
+        emptied = heights_of(found, Kind.ORPHANS)
         wrong = _wrong_balances(connection, settings.chain_id) if blocks is None or dry_run else None
         if not dry_run:
-            _confirm(blocks, wrong, wait, yes, as_json)
+            _confirm(blocks, emptied, wrong, wait, yes, as_json)
+        without = _lost_rows(connection, settings.chain_id, emptied, dry_run)
         job = None if dry_run or blocks is None else _queue(connection, settings, blocks, priority)
         done = wait and job is not None and _wait(connection, settings.chain_id, job, as_json)
         if done:
@@ -73,38 +77,59 @@ def repair(
         if wrong and not dry_run:
             balances.repair(connection, settings.chain_id, wrong)
         fixed = None if wrong is None else len(wrong)
-    facts = {"job": job, "blocks": count, "ranges": _pairs(blocks), "balances": fixed, "dry_run": dry_run}
+    facts = {"job": job, "blocks": count, "ranges": _pairs(blocks), "emptied": without, "balances": fixed}
+    facts["dry_run"] = dry_run
     click.echo(json.dumps(facts)) if as_json else _say(facts)
     raise click.exceptions.Exit(1 if wait and job is not None and not done else 0)
 
 
-def _confirm(blocks: Ranges | None, wrong: list[Key] | None, wait: bool, yes: bool, as_json: bool) -> None:
+def _confirm(
+    blocks: Ranges | None, emptied: Ranges | None, wrong: list[Key] | None, wait: bool, yes: bool, as_json: bool
+) -> None:
     """Ask before anything is replaced."""
     if blocks is not None:
         then = ", then set balances to the sum of their transfers" if wait else ""
         confirm(f"fetch {blocks.count:,} blocks again and replace what is stored of them{then}?", yes, as_json)
     elif wrong:
         confirm(f"set {len(wrong):,} balances to the sum of their transfers?", yes, as_json)
+    if emptied:
+        confirm(f"remove the rows of {emptied.count:,} heights at which no block is stored?", yes, as_json)
 
 
-def _blocks(
-    connection: Connection, chain_id: int, report: Any, audit_id: int | None, first: int | None, last: int | None
-) -> Ranges | None:
-    from indexer.audit.findings import to_repair
-    from indexer.jobs.ranges import Ranges
+def _report(connection: Connection, chain_id: int, report: Any, audit_id: int | None) -> dict[str, Any]:
+    """Return the report of an audit; one without findings where none was given."""
     from indexer.storage import auditing
 
-    if first is not None and last is not None:
-        if last < first:
-            raise UserError(f"the range {first}–{last} is empty: the first block comes first", code="BAD_RANGE")
-        return Ranges.of([(first, last + 1)])
+    nothing: dict[str, Any] = {"findings": []}
     if audit_id is not None:
-        found = auditing.recorded(connection, chain_id, audit_id)
-        return to_repair(found.report or {"findings": []})
+        return auditing.recorded(connection, chain_id, audit_id).report or nothing
+    if report is None:
+        return nothing
     try:
-        return to_repair(json.load(report))
+        read: dict[str, Any] = json.load(report)
     except (ValueError, UnicodeDecodeError):
         raise UserError("not the report of `indexer audit --json`", code="BAD_REPORT") from None
+    return read
+
+
+def _named(first: int, last: int) -> Ranges:
+    from indexer.jobs.ranges import Ranges
+
+    if last < first:
+        raise UserError(f"the range {first}–{last} is empty: the first block comes first", code="BAD_RANGE")
+    return Ranges.of([(first, last + 1)])
+
+
+def _lost_rows(connection: Connection, chain_id: int, heights: Ranges | None, dry_run: bool) -> int:
+    """Remove the rows of heights at which no block is stored; return at how many heights."""
+    from indexer.storage import lost_rows
+
+    if heights is None:
+        return 0
+    count = lost_rows.count(connection, chain_id, heights)
+    if not dry_run:
+        lost_rows.remove(connection, chain_id, heights)
+    return count
 
 
 def _queue(connection: Connection, settings: Settings, blocks: Ranges, priority: str) -> int:
@@ -153,6 +178,8 @@ def _say(facts: dict[str, Any]) -> None:
     if facts["blocks"]:
         job = f" by job {facts['job']}: `indexer batch status {facts['job']}`" if facts["job"] is not None else ""
         click.echo(f"{facts['blocks']:,} blocks {would or 'are '}fetched again{job}")
+    if facts["emptied"]:
+        click.echo(f"rows of {facts['emptied']:,} heights without a stored block {would or 'were '}removed")
     if facts["balances"] is None:
         click.echo("when they are stored, run `indexer repair --balances`, or use --wait")
     else:

@@ -63,12 +63,6 @@ def _mask(ranges: Iterable[tuple[int, int]], start: int) -> int:
     return mask
 
 
-def orphans(connection: Connection, chain_id: int, first: int, last: int) -> list[tuple[int, str]]:
-    """Return (height, table) of rows whose block is not stored."""
-    rows = connection.execute(_ORPHANS, {"chain": chain_id, "first": first, "last": last}).fetchall()
-    return [(int(number), str(table)) for number, table in rows]
-
-
 def hash_at(connection: Connection, chain_id: int, number: int) -> bytes | None:
     row = connection.execute("SELECT hash FROM blocks WHERE chain_id = %s AND number = %s", (chain_id, number))
     found = row.fetchone()
@@ -164,21 +158,4 @@ _LETTERS = """
     SELECT DISTINCT block_number, state = 'dropped' FROM dead_letters
     WHERE chain_id = %(chain)s AND block_number BETWEEN %(first)s AND %(last)s
       AND state IN ('open', 'replayed', 'quarantined', 'dropped')
-"""
-
-_ORPHANS = """
-    SELECT x.number, min(x.name) FROM (
-        SELECT DISTINCT block_number AS number, 'transactions' AS name FROM transactions
-        WHERE chain_id = %(chain)s AND block_number BETWEEN %(first)s AND %(last)s
-        UNION SELECT DISTINCT block_number, 'logs' FROM logs
-        WHERE chain_id = %(chain)s AND block_number BETWEEN %(first)s AND %(last)s
-        UNION SELECT DISTINCT block_number, 'token_transfers' FROM token_transfers
-        WHERE chain_id = %(chain)s AND block_number BETWEEN %(first)s AND %(last)s
-        UNION SELECT DISTINCT block_number, 'decoded_events' FROM decoded_events
-        WHERE chain_id = %(chain)s AND block_number BETWEEN %(first)s AND %(last)s
-        UNION SELECT DISTINCT block_number, 'transaction_processing' FROM transaction_processing
-        WHERE chain_id = %(chain)s AND block_number BETWEEN %(first)s AND %(last)s
-    ) AS x
-    WHERE NOT EXISTS (SELECT FROM blocks b WHERE b.chain_id = %(chain)s AND b.number = x.number)
-    GROUP BY 1 ORDER BY 1
 """

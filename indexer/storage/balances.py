@@ -1,4 +1,7 @@
-"""Balances brought back to the sum of the stored transfers, while persisters go on (PROTOCOL 18)."""
+"""Balances brought back to the sum of the stored transfers, while persisters go on (PROTOCOL 18).
+
+Transfers count whose block is stored: rows that lie at a height without one are of nobody's chain.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +47,10 @@ def repair(
 
 _WRONG = """
     SELECT token_address, token_id, holder
-    FROM (SELECT token_address, token_id, holder, sum(delta) AS balance FROM position_entries
-          WHERE chain_id = %(chain)s GROUP BY 1, 2, 3) AS s
+    FROM (SELECT token_address, token_id, holder, sum(delta) AS balance FROM position_entries e
+          WHERE chain_id = %(chain)s
+            AND EXISTS (SELECT FROM blocks k WHERE k.chain_id = %(chain)s AND k.number = e.block_number)
+          GROUP BY 1, 2, 3) AS s
     FULL JOIN (SELECT token_address, token_id, holder, balance FROM balances WHERE chain_id = %(chain)s) AS b
         USING (token_address, token_id, holder)
     WHERE coalesce(s.balance, 0) <> coalesce(b.balance, 0)
@@ -66,7 +71,8 @@ _SUM = f"""
                  - CASE WHEN t.from_address = k.holder THEN t.amount ELSE 0 END)
         FROM token_transfers t
         WHERE t.chain_id = %(chain)s AND t.token_address = k.token AND t.token_id = k.id
-          AND (t.from_address = k.holder OR t.to_address = k.holder)), 0)
+          AND (t.from_address = k.holder OR t.to_address = k.holder)
+          AND EXISTS (SELECT FROM blocks x WHERE x.chain_id = %(chain)s AND x.number = t.block_number)), 0)
     FROM {_KEYS}
     WHERE b.chain_id = %(chain)s AND b.token_address = k.token AND b.token_id = k.id AND b.holder = k.holder
 """  # noqa: S608

@@ -125,13 +125,15 @@ def roots(connection: Connection, node: Node, chain_id: int, numbers: Iterable[i
 
 
 def transfers_in_balances(connection: Connection, chain_id: int) -> Finding:
-    """Each balance is the sum of the stored transfers."""
+    """Each balance is the sum of the transfers of the stored blocks."""
     finding = Finding("balances")
     row = connection.execute(
         """
         WITH summed AS (
-            SELECT token_address, token_id, holder, sum(delta) AS balance FROM position_entries
-            WHERE chain_id = %(chain)s GROUP BY 1, 2, 3
+            SELECT token_address, token_id, holder, sum(delta) AS balance FROM position_entries e
+            WHERE chain_id = %(chain)s
+              AND EXISTS (SELECT FROM blocks b WHERE b.chain_id = %(chain)s AND b.number = e.block_number)
+            GROUP BY 1, 2, 3
         ), kept AS (
             SELECT token_address, token_id, holder, balance FROM balances WHERE chain_id = %(chain)s
         )

@@ -9,13 +9,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from devchain.build import open_chain
 from devchain.client import Devchain
 from devchain.params import ChainParams
 from indexer.jobs.ranges import Ranges
+from indexer.limits import HIGHEST
 from indexer.settings import Settings
-from indexer.storage import engine, jobs
+from indexer.storage import balances, engine, jobs, lost_rows
+from services.persister.connections import PartitionKeeper
 from tests.support.command_line import Command, Ran
 from tests.support.deployment import own_database
 from tests.support.storing import decoded, store
@@ -126,6 +129,62 @@ def test_missing_blocks_and_rows_without_their_block_are_found(stored: Settings,
 
     assert kinds["missing"] == [[7, 7], [20, 21]]
     assert {low for low, _ in kinds["rows without block"]} <= {7, 20}
+
+
+FAR = 50_000  # above all that is stored or asked for
+
+
+def far_rows(settings: Settings) -> None:
+    """Copies of all transfers at FAR, which balances count too, and a block's logs that lie above that."""
+    PartitionKeeper(settings)({FAR, FAR + 1})
+    with engine.connect(settings, "test", autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO token_transfers SELECT chain_id, %s, block_number * 10000 + log_index, batch_index,"
+            " token_address, from_address, to_address, standard, kind, token_id, amount FROM token_transfers",
+            (FAR,),
+        )
+        connection.execute("UPDATE balances SET balance = 2 * balance")
+        connection.execute(
+            "INSERT INTO logs SELECT (r).* FROM (SELECT jsonb_populate_record(l, %s) AS r FROM logs l"
+            " WHERE block_number = (SELECT max(block_number) FROM logs)) AS x",
+            (Jsonb({"block_number": FAR + 1}),),
+        )
+
+
+def test_rows_above_all_that_is_known_are_found_and_removed(stored: Settings, command: Command, tmp_path: Path) -> None:
+    far_rows(stored)
+
+    report = command(stored, "audit", "--json", "--sample", 0)
+    (tmp_path / "report.json").write_text(report.out)
+    assert found(report)["rows without block"] == [[FAR, FAR + 1]]
+    assert "balances" in found(report)
+    assert command(stored, "verify", "--offline").code == 1
+    would = command(stored, "repair", tmp_path / "report.json", "--dry-run", "--json").json()
+    done = command(stored, "repair", tmp_path / "report.json", "--yes", "--json").json()
+
+    assert would == {**done, "balances": would["balances"], "dry_run": True}
+    assert (done["emptied"], done["blocks"], done["job"]) == (2, 0, None)
+    assert command(stored, "audit", "--json", "--sample", 0).code == 0
+    assert command(stored, "verify", "--offline").code == 0
+
+
+def test_an_audit_up_to_a_height_leaves_out_what_lies_above(stored: Settings, command: Command) -> None:
+    far_rows(stored)
+
+    assert command(stored, "audit", "--json", "--sample", 0, "--no-balances", "--to", HEAD).code == 0
+    assert found(command(stored, "audit", "--json", "--sample", 0, "--no-balances", "--from", 5)) == {
+        "rows without block": [[FAR, FAR + 1]]
+    }
+
+
+def test_rows_without_their_block_go_with_what_they_did_to_balances(stored: Settings) -> None:
+    far_rows(stored)
+    with engine.connect(stored, "test", autocommit=True) as connection:
+        removed = lost_rows.remove(connection, stored.chain_id, Ranges.of([(0, FAR + 2)]))
+
+        assert removed > 100
+        assert lost_rows.heights(connection, stored.chain_id, 0, HIGHEST - 1) == []
+        assert list(balances.wrong_keys(connection, stored.chain_id)) == []
 
 
 @pytest.mark.parametrize("column", ["size = size + 1", "total_difficulty = coalesce(total_difficulty, 0) + 1"])

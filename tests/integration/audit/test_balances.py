@@ -10,8 +10,8 @@ from indexer.settings import Settings
 from indexer.storage import balances, engine
 from indexer.storage.balances import Key
 from indexer.storage.engine import Connection
-from services.persister.connections import PartitionKeeper
 from tests.support.deployment import CHAIN_ID
+from tests.support.rows import insert_blocks
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
@@ -22,9 +22,10 @@ KEYS: list[Key] = [(TOKEN, 0, ANNA), (TOKEN, 0, BERT)]
 
 
 @pytest.fixture(autouse=True)
-def leaves(migrated: Settings) -> None:
-    """The tables' partitions for the heights of these tests."""
-    PartitionKeeper(migrated)(HEIGHTS)
+def blocks(migrated: Settings) -> None:
+    """The blocks of these tests' transfers."""
+    with engine.connect(migrated, "test", autocommit=True) as connection:
+        insert_blocks(connection, HEIGHTS, CHAIN_ID)
 
 
 def test_a_transfer_that_is_committed_while_we_wait_is_in_the_sum(migrated: Settings) -> None:
@@ -92,6 +93,19 @@ def test_a_balance_without_transfers_is_nothing(database: Connection) -> None:
 
     assert wrong == [(TOKEN, 3, ANNA)]
     assert held(database) == {ANNA: 0}
+
+
+def test_transfers_without_their_block_are_in_no_balance(migrated: Settings) -> None:
+    with engine.connect(migrated, "test", autocommit=True) as us:
+        transfer(us, 1, NOBODY, ANNA, 10)
+        transfer(us, 2, ANNA, BERT, 4)  # its balances too, as who sums up all rows has them
+        us.execute("DELETE FROM blocks WHERE number = 2")
+
+        wrong = list(balances.wrong_keys(us, CHAIN_ID))
+        balances.repair(us, CHAIN_ID, wrong)
+
+        assert wrong == KEYS
+        assert held(us) == {ANNA: 10, BERT: 0}
 
 
 def transfer(persister: Connection, number: int, sender: bytes, receiver: bytes, amount: int, *, log: int = 0) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer.audit.expected import JobSpan, Span, account
-from indexer.audit.findings import Findings, Kind, ranges_of, to_repair
+from indexer.audit.findings import Findings, Kind, heights_of, ranges_of, to_repair
 from indexer.errors import UserError
 
 START = 640
@@ -129,6 +129,19 @@ def test_what_is_to_be_fetched_again_is_read_from_the_report() -> None:
     assert blocks is not None
     assert blocks.pairs == ((0, 1), (7, 8), (19, 21))
     assert to_repair(Findings().to_json()) is None
+
+
+def test_rows_without_their_block_are_repaired_without_being_fetched() -> None:
+    findings = Findings()
+    findings.at(Kind.ORPHANS, 70_000, 70_001)
+
+    report = findings.to_json()
+
+    assert report["findings"][0]["repair"]
+    assert to_repair(report) is None
+    lost = heights_of(report, Kind.ORPHANS)
+    assert lost is not None
+    assert lost.pairs == ((70_000, 70_002),)
 
 
 @pytest.mark.parametrize("report", [{}, {"findings": [{"kind": "?"}]}, {"findings": 3}, []])
