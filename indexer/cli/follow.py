@@ -30,6 +30,8 @@ _LINE_SECONDS = 10.0  # between two lines of progress where no terminal is
 @click.option("--no-wait", is_flag=True, help="End when the job is queued.")
 @click.option("--go-on", is_flag=True, help="After a fork beyond the window: look again.")
 @click.option("--rollback-to", type=BLOCK, help="… and first take back every block above this one.")
+@click.option("--dry-run", is_flag=True, help="With --rollback-to: say what it would take back, and do nothing.")
+@click.option("--yes", is_flag=True, help="With --rollback-to: do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of text.")
 def follow(
     first: int | None,
@@ -39,6 +41,8 @@ def follow(
     no_wait: bool,
     go_on: bool,
     rollback_to: int | None,
+    dry_run: bool,
+    yes: bool,
     as_json: bool,
 ) -> None:
     """Follow the chain's head: every new block is stored, and what a fork replaces is taken back.
@@ -52,6 +56,7 @@ def follow(
     indexer follow --once --json              for scripts: wait until the present head is stored
     """
     from indexer.cli.batch import database
+    from indexer.cli.rollback import roll_back
     from indexer.storage import following
 
     settings = Settings.from_env().require("database_url")
@@ -59,10 +64,15 @@ def follow(
         raise UserError("--finalized and --confirmations exclude each other", code="BAD_OPTIONS")
     if rollback_to is not None and not go_on:
         raise UserError("--rollback-to is for --go-on, after a fork beyond the window", code="BAD_OPTIONS")
+    if dry_run and rollback_to is None:
+        raise UserError("--dry-run is for --go-on --rollback-to", code="BAD_OPTIONS")
     with database(settings) as connection:
         connection.autocommit = True
-        if go_on:
-            following.go_on(connection, settings.chain_id, rollback_to)
+        if rollback_to is not None:
+            if not roll_back(connection, settings, rollback_to, dry_run=dry_run, yes=yes, as_json=as_json):
+                return
+        elif go_on:
+            following.go_on(connection, settings.chain_id, None)
         _queue(connection, settings, first, None if finalized else confirmations)
         if no_wait:
             _say(_present(connection, settings), as_json)

@@ -1,4 +1,4 @@
-"""A node asked once, from the command line: head and chain id, without loading the RPC pool."""
+"""A node asked once, from the command line: head, chain id and hashes, without loading the RPC pool."""
 
 from __future__ import annotations
 
@@ -44,15 +44,24 @@ def answering(settings: Settings) -> tuple[str, int]:
     raise OutageError(f"no node answers ({'; '.join(failures)}): check RPC_URLS", code="NODE_DOWN")
 
 
-def _call(url: str, method: str) -> str:
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": []}).encode()
+def hash_at(url: str, number: int) -> bytes | None:
+    """Return the hash of the endpoint's block at a height, None where it has none; raises OutageError."""
+    try:
+        block = _call(url, "eth_getBlockByNumber", hex(number), False)
+        return None if block is None else bytes.fromhex(block["hash"].removeprefix("0x"))
+    except (OSError, HTTPException, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise OutageError(f"the node stopped answering ({_host(url)}: {_reason(error)})", code="NODE_DOWN") from None
+
+
+def _call(url: str, method: str, *params: object) -> Any:
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
     address, authorization = _without_password(url)
     request = urllib.request.Request(address, body, {"Content-Type": "application/json"})  # noqa: S310  # the user's own URL
     if authorization:
         request.add_unredirected_header("Authorization", authorization)  # for this node, and no other
     with urllib.request.urlopen(request, timeout=_SECONDS) as response:  # noqa: S310
         answer: dict[str, Any] = json.load(response)
-    return str(answer["result"])
+    return answer["result"]
 
 
 def _without_password(url: str) -> tuple[str, str]:

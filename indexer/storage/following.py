@@ -72,7 +72,7 @@ def go_on(connection: Connection, chain_id: int, rollback_to: int | None) -> Non
             "UPDATE chain_state SET paused = NULL WHERE chain_id = %s AND paused IS NOT NULL", (chain_id,)
         ).rowcount
         if not freed:
-            raise UserError(f"chain {chain_id} is not paused by a fork", code="NOT_PAUSED")
+            raise not_paused(chain_id)
         if rollback_to is not None:
             connection.execute(
                 "UPDATE processing_jobs SET position = position || %s"
@@ -80,6 +80,40 @@ def go_on(connection: Connection, chain_id: int, rollback_to: int | None) -> Non
                 (Jsonb({"rollback_to": rollback_to}), chain_id, list(LIVE)),
             )
 
+
+def paused(connection: Connection, chain_id: int) -> bool:
+    row = connection.execute("SELECT paused IS NOT NULL FROM chain_state WHERE chain_id = %s", (chain_id,)).fetchone()
+    return row is not None and bool(row[0])
+
+
+def not_paused(chain_id: int) -> UserError:
+    return UserError(f"chain {chain_id} is not paused by a fork", code="NOT_PAUSED")
+
+
+def known_at(connection: Connection, chain_id: int, most: int) -> tuple[int, list[bytes]] | None:
+    """Return the highest height, `most` at most, of a stored block or a header, and what its hash is there."""
+    row = connection.execute(_KNOWN_AT, {"chain_id": chain_id, "most": most}).fetchone()
+    return None if row is None else (int(row[0]), [bytes(each) for each in row[1]])
+
+
+def stored_above(connection: Connection, chain_id: int, number: int) -> tuple[int, int | None]:
+    """Return how many blocks are stored above a height, and the highest of them."""
+    row = connection.execute(
+        "SELECT count(*), max(number) FROM blocks WHERE chain_id = %s AND number > %s", (chain_id, number)
+    ).fetchone()
+    assert row is not None
+    return int(row[0]), None if row[1] is None else int(row[1])
+
+
+_KNOWN_AT = """
+    SELECT number, array_agg(DISTINCT hash) FROM (
+        (SELECT number, hash FROM blocks WHERE chain_id = %(chain_id)s AND number <= %(most)s
+         ORDER BY number DESC LIMIT 1)
+        UNION ALL
+        (SELECT number, hash FROM headers WHERE chain_id = %(chain_id)s AND number <= %(most)s
+         ORDER BY number DESC LIMIT 1)
+    ) AS x GROUP BY number ORDER BY number DESC LIMIT 1
+"""
 
 _FOLLOWING = """
     SELECT j.id AS job, j.state, j.confirmations, (j.position ->> 'next')::bigint - 1 AS tip, s.finalized_to,

@@ -77,6 +77,15 @@ RAISE = """
 
 FORGET_HEADERS = "DELETE FROM headers WHERE chain_id = %(chain_id)s AND number >= %(from)s"
 
+# What a person takes back may begin below all headers: what comes next is to hang on the block before it.
+KEEP_PARENT = """
+    INSERT INTO headers (chain_id, number, hash, parent_hash, generation)
+    SELECT b.chain_id, b.number, b.hash, b.parent_hash, s.generation
+    FROM blocks b JOIN chain_state s ON s.chain_id = b.chain_id
+    WHERE b.chain_id = %(chain_id)s AND b.number = %(from)s - 1
+    ON CONFLICT DO NOTHING
+"""
+
 ENTER_HEADERS = """
     INSERT INTO headers (chain_id, number, hash, parent_hash, generation)
     SELECT %(chain_id)s, x.number, x.hash, x.parent_hash, s.generation

@@ -130,6 +130,8 @@ class PostgresRecords:
         assert row is not None
         generation = int(row[0])
         self._connection.execute(sql.FORGET_HEADERS, self._all() | {"from": start})
+        if not change.refs:
+            self._connection.execute(sql.KEEP_PARENT, self._all() | {"from": start})
         items = self._enter(change.refs, Reason.REORG)
         self._connection.execute(sql.PUBLISH_AGAIN, self._all() | {"stripe": start // STRIPE})
         return Rollback(self._named["chain_id"], start, generation), items

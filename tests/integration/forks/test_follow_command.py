@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from devchain.client import Devchain
+from indexer.cli import node
 from indexer.settings import Settings
 from indexer.storage import following, jobs
 from indexer.storage.jobs import Connection
 from tests.support.command_line import Command
 from tests.support.following import CHAIN_ID
+from tests.support.rows import insert_blocks
 
 pytestmark = pytest.mark.integration
 
@@ -21,8 +23,8 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def settings(migrated: Settings, chain_cache: Path) -> Iterator[Settings]:
     options = {"profile": "small", "blocks": 300, "chain_id": CHAIN_ID, "ethereum": True, "cache": chain_cache}
-    with Devchain.simulated(head=60, **options) as node:
-        yield replace(migrated, chain_id=CHAIN_ID, rpc_urls=(node.url,))
+    with Devchain.simulated(head=60, **options) as chain:
+        yield replace(migrated, chain_id=CHAIN_ID, rpc_urls=(chain.url,))
 
 
 def test_without_from_the_head_is_where_following_begins(command: Command, settings: Settings) -> None:
@@ -56,6 +58,8 @@ def test_batch_status_shows_the_job_before_and_after_a_block(command: Command, s
         (("--finalized", "--confirmations", 3), "exclude"),
         (("--rollback-to", 3), "--go-on"),
         (("--go-on",), "not paused"),
+        (("--go-on", "--rollback-to", 3, "--yes"), "not paused"),
+        (("--go-on", "--dry-run"), "--rollback-to"),
     ],
 )
 def test_mistakes_end_in_one_line(
@@ -89,3 +93,61 @@ def test_once_says_why_a_chain_stands_still(command: Command, settings: Settings
     assert said.code == 2
     assert "a fork too deep" in said.err
     assert command(settings, "follow", "--go-on", "--no-wait").code == 0
+
+
+@pytest.fixture
+def forked(settings: Settings, database: Connection) -> Settings:
+    """A chain that is paused, and whose stored blocks are the node's up to 40 only."""
+    following.start(database, CHAIN_ID, 30, None)
+    insert_blocks(database, range(30, 51), CHAIN_ID)
+    for number in range(30, 41):
+        hash_ = node.hash_at(settings.rpc_urls[0], number)
+        database.execute("UPDATE blocks SET hash = %s WHERE number = %s", (hash_, number))
+    database.execute("INSERT INTO chain_state (chain_id, paused) VALUES (%s, 'a fork too deep')", (CHAIN_ID,))
+    return settings
+
+
+def decided(database: Connection) -> tuple[bool, int | None]:
+    """Whether the chain is paused, and what is to be taken back."""
+    row = database.execute("SELECT position -> 'rollback_to' FROM processing_jobs").fetchone()
+    assert row is not None
+    return following.paused(database, CHAIN_ID), row[0]
+
+
+@pytest.mark.parametrize("number", [41, 45, 50, 70])
+def test_a_rollback_that_would_keep_other_blocks_is_refused(
+    command: Command, forked: Settings, database: Connection, number: int
+) -> None:
+    said = command(forked, "follow", "--go-on", "--rollback-to", number, "--yes")
+
+    assert said.code == 2
+    assert "both agree up to block 40" in said.err
+    assert len(said.err.strip().splitlines()) == 1
+    assert decided(database) == (True, None)
+
+
+def test_a_header_speaks_as_well_as_a_row(command: Command, forked: Settings, database: Connection) -> None:
+    database.execute("INSERT INTO headers VALUES (%s, 40, 'other', '', 0)", (CHAIN_ID,))
+
+    assert "up to block 39" in command(forked, "follow", "--go-on", "--rollback-to", 40, "--yes").err
+
+
+def test_a_rollback_is_confirmed_or_looked_at_first(command: Command, forked: Settings, database: Connection) -> None:
+    unconfirmed = command(forked, "follow", "--go-on", "--rollback-to", 40)
+    looked = command(forked, "follow", "--go-on", "--rollback-to", 40, "--dry-run", "--json")
+    said = command(forked, "follow", "--go-on", "--rollback-to", 40, "--dry-run")
+
+    assert (unconfirmed.code, "NOT_CONFIRMED" in unconfirmed.err or "--yes" in unconfirmed.err) == (2, True)
+    assert looked.json() == {"rollback_to": 40, "blocks": 10, "dry_run": True}
+    assert said.out == "would take back 10 blocks, 41–50\n"
+    assert decided(database) == (True, None)
+
+    assert command(forked, "follow", "--go-on", "--rollback-to", 40, "--yes", "--no-wait").code == 0
+    assert decided(database) == (False, 40)
+
+
+def test_a_rollback_below_all_that_is_stored_needs_nobody_to_agree(
+    command: Command, forked: Settings, database: Connection
+) -> None:
+    assert command(forked, "follow", "--go-on", "--rollback-to", 29, "--yes", "--no-wait").code == 0
+    assert decided(database) == (False, 29)

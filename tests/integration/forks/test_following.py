@@ -131,7 +131,9 @@ def test_a_fork_beyond_the_window_pauses_and_a_person_lets_it_go_on(
     assert run.state().forks == 0
     assert run.services.restarts("producer") == 0
 
-    assert command(run.settings, "follow", "--go-on", "--rollback-to", 50, "--no-wait").code == 0
+    refused = command(run.settings, "follow", "--go-on", "--rollback-to", 51, "--yes")
+    assert (refused.code, "both agree up to block 50" in refused.err) == (2, True)
+    assert command(run.settings, "follow", "--go-on", "--rollback-to", 50, "--yes", "--no-wait").code == 0
     run.until_stored()
     once = command(run.settings, "follow", "--once", "--json")
     assert (once.code, once.json()["canonical_to"]) == (0, 62)

@@ -364,6 +364,7 @@ def test_a_fork_beyond_the_window_pauses_until_somebody_decides(begun: PostgresR
     assert "105" in (now.paused or "")
     assert "--rollback-to" in (state(begun).paused or "")
 
+    store(database, *range(100, 110))
     following.go_on(database, CHAIN, 102)
     decided = state(begun)
     assert (decided.paused, decided.rollback_to) == (None, 102)
@@ -371,6 +372,7 @@ def test_a_fork_beyond_the_window_pauses_until_somebody_decides(begun: PostgresR
     begun.record(decided, Raise(103, ()), 105)
     after = state(begun)
     assert (after.recorded.next, after.recorded.finalized_to, after.rollback_to) == (103, 102, None)
+    assert [(ref.number, ref.hash) for ref in after.recorded.refs] == [(102, hash_of(102))]  # the next hangs on it
 
 
 def test_a_chain_has_one_follower(begun: PostgresRecords, records: Make, database: Connection) -> None:

@@ -12,7 +12,7 @@ from indexer.cli import node
 from indexer.errors import OutageError, UserError
 from indexer.settings import Settings
 from indexer.verification.node import Node
-from tests.support.fake_node import FakeNode
+from tests.support.fake_node import FakeNode, block_hash
 
 
 def settings(*urls: str, chain_id: int = 1337) -> Settings:
@@ -103,6 +103,21 @@ def test_every_endpoint_that_failed_is_named() -> None:
 def test_an_answer_that_is_none_is_a_node_that_does_not_answer(answer: web.Response, reason: str) -> None:
     with FakeNode(scripted=[answer]) as one:
         assert f"(127.0.0.1: {reason})" in refusal(one.url)
+
+
+def test_a_hash_is_the_nodes_or_none() -> None:
+    with FakeNode(head=7) as one:
+        assert node.hash_at(one.url, 7) == bytes.fromhex(block_hash(7)[2:])
+        assert node.hash_at(one.url, 8) is None
+
+
+@pytest.mark.parametrize("result", ["7", '"0x"', '{"hash": 5}', '{"hash": "0xzz"}', "{}"])
+def test_a_hash_that_is_none_is_no_answer(result: str) -> None:
+    answer = web.Response(text=f'{{"jsonrpc":"2.0","id":1,"result":{result}}}')
+    with FakeNode(scripted=[answer]) as one, pytest.raises(OutageError) as refused:
+        node.hash_at(one.url, 7)
+
+    assert str(refused.value) == "the node stopped answering (127.0.0.1: no JSON-RPC answer)"
 
 
 def test_a_node_that_stays_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
