@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from indexer.storage.jobs import Connection
 
 _LOOK_SECONDS = 0.25
+_ASK_SECONDS = 0.5  # between two questions to the node
+_NOBODY = "nobody: start the services (`indexer batch process`)"
 _LINE_SECONDS = 10.0  # between two lines of progress where no terminal is
 
 
@@ -108,11 +110,11 @@ def _queue(connection: Connection, settings: Settings, first: int | None, confir
 def _watch(connection: Connection, settings: Settings, once: bool, as_json: bool) -> None:
     from indexer.cli import node
 
-    goal = node.head(settings) if once else None
+    goal = _Goal(connection, settings, node.head(settings)) if once else None
     terminal, told_at, last = sys.stderr.isatty() and not as_json, float("-inf"), None
     while True:
         now = _present(connection, settings)
-        reached = goal is not None and now.tip >= goal and (now.canonical_to or -1) >= now.tip
+        reached = goal is not None and goal.reached(now)
         due = time.monotonic() - told_at >= (_LOOK_SECONDS if terminal else _LINE_SECONDS)
         if reached or (due and (terminal or now != last)):
             told_at, last = time.monotonic(), now
@@ -125,6 +127,39 @@ def _watch(connection: Connection, settings: Settings, once: bool, as_json: bool
         if once and now.paused:
             raise UserError(now.paused, code="CHAIN_PAUSED")
         time.sleep(_LOOK_SECONDS)
+
+
+class _Goal:
+    """The node's head when the command began, or where a shorter branch ends by now; reached when the hash is ours."""
+
+    def __init__(self, connection: Connection, settings: Settings, head: int) -> None:
+        self._connection, self._settings, self._head = connection, settings, head
+        self._said: tuple[int, str | None] | None = None
+        self._ask_at = float("-inf")
+
+    def reached(self, now: Following) -> bool:
+        from indexer.cli import node
+        from indexer.storage.auditing import hash_at
+
+        if (now.canonical_to or -1) < now.tip or time.monotonic() < self._ask_at:
+            return False
+        self._ask_at = time.monotonic() + _ASK_SECONDS
+        url, head = node.answering(self._settings)
+        number = min(self._head, head)
+        if now.tip < number:
+            return False
+        theirs = node.hash_at(url, number)
+        if theirs is not None and theirs == hash_at(self._connection, self._settings.chain_id, number):
+            return True
+        self._say_once(number, now.followed_by)
+        return False
+
+    def _say_once(self, number: int, followed_by: str | None) -> None:
+        if self._said == (number, followed_by):
+            return
+        self._said = number, followed_by
+        who = "waiting for the follower" if followed_by else f"followed by {_NOBODY}"
+        click.echo(f"block {number} is not the node's: a fork that was not followed yet; {who}", err=True)
 
 
 def _present(connection: Connection, settings: Settings) -> Following:
@@ -143,7 +178,7 @@ def _say(now: Following, as_json: bool) -> None:
 def _line(now: Following) -> str:
     if now.paused:
         return f"job {now.job}: PAUSED: {now.paused}"
-    who = now.followed_by or "nobody: start the services (`indexer batch process`)"
+    who = now.followed_by or _NOBODY
     return (
         f"job {now.job}: {now.state}, seen to {now.tip}, on the chain to {_height(now.canonical_to)},"
         f" final to {_height(now.finalized_to)}, {now.forks} forks; followed by {who}"

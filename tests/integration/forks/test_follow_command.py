@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +16,7 @@ from indexer.cli import node
 from indexer.settings import Settings
 from indexer.storage import following, jobs
 from indexer.storage.jobs import Connection
-from tests.support.command_line import Command
+from tests.support.command_line import Command, variables
 from tests.support.following import CHAIN_ID
 from tests.support.rows import insert_blocks
 
@@ -151,3 +154,32 @@ def test_a_rollback_below_all_that_is_stored_needs_nobody_to_agree(
 ) -> None:
     assert command(forked, "follow", "--go-on", "--rollback-to", 29, "--yes", "--no-wait").code == 0
     assert decided(database) == (False, 29)
+
+
+def test_once_ends_when_the_nodes_head_is_what_is_stored(
+    settings: Settings, database: Connection, tmp_path: Path
+) -> None:
+    following.start(database, CHAIN_ID, 60, None)
+    insert_blocks(database, (60, 61), CHAIN_ID)  # of a branch that is dead by now
+    database.execute("UPDATE processing_jobs SET position = '{\"next\": 62}'")
+    database.execute("INSERT INTO chain_state (chain_id, canonical_to) VALUES (%s, 61)", (CHAIN_ID,))
+    environment = {**os.environ, **variables(settings)}
+
+    waits = subprocess.Popen(
+        [sys.executable, "-m", "indexer.cli", "follow", "--once", "--json"],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with waits:
+        assert waits.stderr is not None
+        said = waits.stderr.readline()
+        hash_ = node.hash_at(settings.rpc_urls[0], 60)
+        database.execute("UPDATE blocks SET hash = %s WHERE number = 60", (hash_,))
+        code = waits.wait(20)
+
+    assert "block 60 is not the node's" in said
+    assert "nobody: start the services" in said
+    assert code == 0
