@@ -20,7 +20,7 @@ class Kind(Enum):
     MISSING = "missing", "not stored, though a job that is done or counted it says so", True
     NOT_ASKED = "not asked for", "in the range that was named, not stored, and wanted by no job", True
     LETTERLESS = "dead without letter", "counted as dead, but there is no dead letter", True
-    UNCOUNTED = "not counted", "stored, but a job that is done does not count it", True
+    UNCOUNTED = "not counted", "stored, but a job that is done does not count it", False
     ROWS = "rows", "the stored rows do not come to the block's hash, roots or counts", True
     DERIVED = "derived rows", "transfers, events or marks are not what the stored logs come to", True
     ORPHANS = "rows without block", "rows of a height at which no block is stored", False
@@ -36,7 +36,7 @@ class Kind(Enum):
     @property
     def repaired(self) -> bool:
         """Whether `indexer repair` makes it good; what is not to be fetched again it does itself."""
-        return self.requeue or self in (Kind.ORPHANS, Kind.BALANCES)
+        return self.requeue or self in (Kind.ORPHANS, Kind.UNCOUNTED, Kind.BALANCES)
 
 
 @dataclass(slots=True)

@@ -54,7 +54,7 @@ def repair(
     Exit code 0: done, or queued; 1: the job ended and some blocks are dead letters.
     """
     from indexer.audit.findings import Kind, heights_of, to_repair
-    from indexer.storage import balances, engine
+    from indexer.storage import auditing, balances, engine
 
     if sum((report is not None, audit_id is not None, first is not None, only_balances)) != 1 or (
         (first is None) != (last is None)
@@ -70,6 +70,9 @@ def repair(
         if not dry_run:
             _confirm(blocks, emptied, wrong, wait, yes, as_json)
         without = _lost_rows(connection, settings.chain_id, emptied, dry_run)
+        uncounted = heights_of(found, Kind.UNCOUNTED)
+        if not dry_run and (counted := heights_of(found, Kind.UNCOUNTED, Kind.MISSING)):
+            auditing.count_stored(connection, settings.chain_id, counted)
         job = None if dry_run or blocks is None else _queue(connection, settings, blocks, priority)
         done = wait and job is not None and _wait(connection, settings.chain_id, job, as_json)
         if done:
@@ -77,8 +80,8 @@ def repair(
         if wrong and not dry_run:
             balances.repair(connection, settings.chain_id, wrong)
         fixed = None if wrong is None else len(wrong)
-    facts = {"job": job, "blocks": count, "ranges": _pairs(blocks), "emptied": without, "balances": fixed}
-    facts["dry_run"] = dry_run
+    facts = {"job": job, "blocks": count, "ranges": _pairs(blocks), "emptied": without}
+    facts |= {"counted": uncounted.count if uncounted else 0, "balances": fixed, "dry_run": dry_run}
     click.echo(json.dumps(facts)) if as_json else _say(facts)
     raise click.exceptions.Exit(1 if wait and job is not None and not done else 0)
 
@@ -180,6 +183,8 @@ def _say(facts: dict[str, Any]) -> None:
         click.echo(f"{facts['blocks']:,} blocks {would or 'are '}fetched again{job}")
     if facts["emptied"]:
         click.echo(f"rows of {facts['emptied']:,} heights without a stored block {would or 'were '}removed")
+    if facts["counted"]:
+        click.echo(f"{facts['counted']:,} stored blocks {would or 'were '}counted for the jobs that want them")
     if facts["balances"] is None:
         click.echo("when they are stored, run `indexer repair --balances`, or use --wait")
     else:

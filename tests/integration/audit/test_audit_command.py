@@ -17,7 +17,7 @@ from devchain.params import ChainParams
 from indexer.jobs.ranges import Ranges
 from indexer.limits import HIGHEST
 from indexer.settings import Settings
-from indexer.storage import balances, engine, jobs, lost_rows
+from indexer.storage import auditing, balances, engine, jobs, lost_rows
 from services.persister.connections import PartitionKeeper
 from tests.support.command_line import Command, Ran
 from tests.support.deployment import own_database
@@ -185,6 +185,45 @@ def test_rows_without_their_block_go_with_what_they_did_to_balances(stored: Sett
         assert removed > 100
         assert lost_rows.heights(connection, stored.chain_id, 0, HIGHEST - 1) == []
         assert list(balances.wrong_keys(connection, stored.chain_id)) == []
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "DELETE FROM job_coverage",
+        "UPDATE job_coverage SET stored = 0::bigint::bit(64)",
+        "UPDATE job_coverage SET stored = 0::bigint::bit(64), dead = wanted",
+        "UPDATE job_coverage SET wanted = 1::bigint::bit(64), stored = 1::bigint::bit(64)",
+    ],
+)
+def test_what_a_job_does_not_count_is_counted_by_a_repair(
+    stored: Settings, command: Command, tmp_path: Path, loss: str
+) -> None:
+    with engine.connect(stored, "test", autocommit=True) as connection:
+        before = connection.execute("SELECT job_id, stripe, wanted, stored, dead FROM job_coverage").fetchall()
+    change(stored, loss)
+    report = command(stored, "audit", "--json", "--sample", 0)
+    (tmp_path / "report.json").write_text(report.out)
+    assert list(found(report)) == ["not counted"]
+
+    done = command(stored, "repair", tmp_path / "report.json", "--yes", "--json").json()
+
+    assert (done["job"], done["blocks"], done["counted"] > 0) == (None, 0, True)
+    assert command(stored, "audit", "--json", "--sample", 0).code == 0
+    with engine.connect(stored, "test", autocommit=True) as connection:
+        assert connection.execute("SELECT job_id, stripe, wanted, stored, dead FROM job_coverage").fetchall() == before
+
+
+def test_a_lost_row_of_coverage_speaks_of_what_is_missing_too(stored: Settings, command: Command) -> None:
+    change(stored, "DELETE FROM job_coverage")
+    change(stored, "DELETE FROM blocks WHERE number = 7")
+    with engine.connect(stored, "test", autocommit=True) as connection:
+        assert auditing.count_stored(connection, stored.chain_id, Ranges.of([(5, 6)])) == 1
+
+        row = connection.execute("SELECT wanted::bigint, stored::bigint FROM job_coverage").fetchone()
+
+    everything = (1 << (HEAD + 1)) - 1
+    assert row == (everything, everything & ~(1 << 7))
 
 
 @pytest.mark.parametrize("column", ["size = size + 1", "total_difficulty = coalesce(total_difficulty, 0) + 1"])

@@ -131,17 +131,18 @@ def test_what_is_to_be_fetched_again_is_read_from_the_report() -> None:
     assert to_repair(Findings().to_json()) is None
 
 
-def test_rows_without_their_block_are_repaired_without_being_fetched() -> None:
+@pytest.mark.parametrize("kind", [Kind.ORPHANS, Kind.UNCOUNTED])
+def test_what_the_database_alone_can_repair_is_not_fetched(kind: Kind) -> None:
     findings = Findings()
-    findings.at(Kind.ORPHANS, 70_000, 70_001)
+    findings.at(kind, 70_000, 70_001)
 
     report = findings.to_json()
 
     assert report["findings"][0]["repair"]
     assert to_repair(report) is None
-    lost = heights_of(report, Kind.ORPHANS)
-    assert lost is not None
-    assert lost.pairs == ((70_000, 70_002),)
+    heights = heights_of(report, kind)
+    assert heights is not None
+    assert heights.pairs == ((70_000, 70_002),)
 
 
 @pytest.mark.parametrize("report", [{}, {"findings": [{"kind": "?"}]}, {"findings": 3}, []])
