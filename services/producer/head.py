@@ -1,13 +1,15 @@
 """What the follower does next, given what it recorded and what a node says; pure (PROTOCOL 6, 8).
 
 A recorded chain of headers reaches from the recorded finalized height to the tip. Hashes link: where the node has our
-hash at a height it has our chain below it, so one look at the tip is a look at all of it.
+hash at a height it has our chain below it, so one look at the tip is a look at all of it. A header that somebody
+altered does not link, and is replaced by the node's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from indexer.records import BlockRef
 
@@ -91,6 +93,7 @@ def next_step(recorded: Recorded, told: Told) -> Step:
     - nothing recorded yet: Append from where following begins, or Skip when much of it is final
     - the node's head is below what is final for us: Wait (it lags)
     - the node has our hash at its head, at or below our tip: Wait (a lagging node is no reorg)
+    - the node has our tip, but ours do not link below it: Raise from where they do not, with the node's
     - the node has our tip and more: Append, or Skip when much of it is final
     - the node has another hash: Raise at the lowest height where it does, however much shorter its branch
     - … and not even our finalized block: Stop
@@ -109,9 +112,27 @@ def next_step(recorded: Recorded, told: Told) -> Step:
         return Wait(f"the node has no block {top} although its head is {told.head}", again=True)
     if theirs.hash != recorded.refs[top - lowest].hash:
         return _fork(recorded, told, top)
+    if top == tip.number and (start := _altered(recorded.refs)) is not None:
+        return _mend(start, top, told)
     if told.head <= tip.number:
         return Wait("no new block")
     return _onward(tip.number + 1, tip, told)
+
+
+def _altered(refs: Sequence[BlockRef]) -> int | None:
+    """Return the lowest height that may have been altered: the block after it does not hang on it."""
+    for ref, following in pairwise(refs):
+        if following.parent_hash != ref.hash:
+            return ref.number
+    return None
+
+
+def _mend(start: int, top: int, told: Told) -> Step:
+    """Take the node's word from `start` on: its tip is ours, so what hangs below it is the chain."""
+    missing = [number for number in range(start, top + 1) if number not in told.refs]
+    if missing:
+        return Ask(tuple(missing[:BATCH]))
+    return _raise(range(start, top + 1), None, told)
 
 
 def _onward(first: int, tip: BlockRef | None, told: Told) -> Step:

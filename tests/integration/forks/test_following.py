@@ -138,3 +138,19 @@ def test_a_fork_beyond_the_window_pauses_and_a_person_lets_it_go_on(
     once = command(run.settings, "follow", "--once", "--json")
     assert (once.code, once.json()["canonical_to"]) == (0, 62)
     assert run.digest() == fresh(run)
+
+
+def test_a_header_that_was_altered_costs_no_block_for_good(
+    followed: Follow, fresh: Callable[[Followed], object]
+) -> None:
+    run = followed(head=60, finality=10)
+    run.start()
+    run.until_stored()
+
+    run.services.database.execute("UPDATE headers SET hash = sha256(hash) WHERE number = 59")
+    run.services.until(lambda: run.state().forks > 0, 30, "the altered header is seen")
+    run.until_stored()
+    run.node.grow(2)
+    run.until_stored()
+
+    assert run.digest() == fresh(run)

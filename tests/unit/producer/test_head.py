@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from indexer.records import BlockRef
 from services.producer.head import (
     GAP,
@@ -85,6 +89,35 @@ def test_a_block_that_is_missing_below_the_head_is_asked_for_again() -> None:
         step = decided(WINDOW, blocks, head=99)
         assert isinstance(step, Wait)
         assert step.again
+
+
+@pytest.mark.parametrize("number", [90, 94, 98])
+@pytest.mark.parametrize("longer", [0, 3])
+def test_a_header_that_was_altered_is_replaced_by_the_nodes(number: int, longer: int) -> None:
+    refs = [*OURS[: number - 90], replace(OURS[number - 90], hash=b"?" * 32), *OURS[number - 89 :]]
+    altered = Recorded(next=100, finalized_to=90, refs=refs)
+
+    step = decided(altered, chain(10 + longer, first=90))
+
+    assert isinstance(step, Raise)
+    assert step.start in (number - 1, number)
+    assert step.refs == tuple(OURS[step.start - 90 :])
+
+
+def test_a_fork_and_an_altered_header_end_with_the_nodes_chain() -> None:
+    refs = [*OURS[:3], replace(OURS[3], hash=b"?" * 32), *OURS[4:]]
+    fork = [*OURS[:8], ref(98, 1, 0), ref(99, 1)]
+
+    first = decided(Recorded(next=100, finalized_to=90, refs=refs), fork)
+    assert first == Raise(98, tuple(fork[8:]))
+    second = decided(Recorded(next=100, finalized_to=90, refs=[*refs[:8], *fork[8:]]), fork)
+    assert second == Raise(93, tuple(fork[3:]))
+
+
+def test_an_altered_header_waits_for_a_node_that_lags() -> None:
+    refs = [*OURS[:3], replace(OURS[3], hash=b"?" * 32), *OURS[4:]]
+
+    assert isinstance(decided(Recorded(next=100, finalized_to=90, refs=refs), OURS[:8]), Wait)
 
 
 def test_following_begins_where_it_is_told() -> None:
