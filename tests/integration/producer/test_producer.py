@@ -342,6 +342,7 @@ def test_protocol_13_a_cancelled_job_publishes_again_what_is_missing_in_its_wind
     job = queue(database, 0, 63)
     with producer(impatient) as loop:
         turn(loop, lambda: jobs.job_status(database, 43114, job).published == 64)
+        turn(loop, lambda: not jobs.unpublished(database, job))
         jobs.wish(database, 43114, job, "cancel")
         read_everything(deployment)
 
