@@ -106,6 +106,15 @@ def _forget_headers(s: Session, p: Any) -> int:
     return len(gone)
 
 
+def _keep_parent(s: Session, p: Any) -> int:
+    number = p["from"] - 1
+    chain, block = s.get("chain_state", 0), s.get("blocks", number)
+    if chain is None or block is None or s.get("headers", number) is not None:
+        return 0
+    s.put("headers", number, {"hash": block["hash"], "parent": block["parent"], "generation": chain["generation"]})
+    return 1
+
+
 def _enter_headers(s: Session, p: Any) -> list[Any]:
     chain = s.get("chain_state", 0)
     if chain is None:
@@ -254,6 +263,7 @@ STATEMENTS: dict[str, Statement] = {
     sql.TRUST: _trust,
     sql.RAISE: _raise,
     sql.FORGET_HEADERS: _forget_headers,
+    sql.KEEP_PARENT: _keep_parent,
     sql.ENTER_HEADERS: _enter_headers,
     sql.WANT: _want,
     sql.PUBLISH_AGAIN: _publish_again,
