@@ -158,11 +158,16 @@ def _nothing_else_beside_resume() -> None:
 def _carry_out(
     settings: Settings, connection: Connection, run: Run, patience: float, careful: bool, as_json: bool
 ) -> None:
+    from indexer.interrupts import asked_to_end
     from indexer.kafka.admin import KafkaAdmin
     from indexer.kafka.replay import ReplayTransactions
     from indexer.replay.breaker import vanguard
     from indexer.replay.run import Replayer, carry_out
     from indexer.topics import DLQ, WORK, load_topics
+
+    def look(now: Run) -> None:
+        if now.state == "running":
+            raise_if_asked()
 
     topics = load_topics(settings.topic_prefix)
     partitions = KafkaAdmin(settings).check(topics, *WORK, DLQ).partitions
@@ -173,14 +178,15 @@ def _carry_out(
     replayer = Replayer(
         connection, run, transactions, topics, partitions, clock=time.monotonic, patience=patience, careful=careful
     )
-    try:
-        ended = carry_out(replayer, time.sleep, lambda _: None)
-    except KeyboardInterrupt:
-        transactions.let_go()
-        replayer.stop()
-        raise
-    finally:
-        transactions.close()
+    with asked_to_end() as raise_if_asked:
+        try:
+            ended = carry_out(replayer, time.sleep, look)
+        except KeyboardInterrupt:
+            transactions.let_go()
+            replayer.stop()
+            raise
+        finally:
+            transactions.close()
     if as_json:
         click.echo(json.dumps(asdict(ended), default=str))
     elif ended.state == "done":

@@ -69,15 +69,18 @@ def redecode(model: str, first: int | None, last: int | None, dry_run: bool, as_
 
 
 def _run(run: object, first: int, last: int) -> None:
+    from indexer.interrupts import asked_to_end
     from indexer.redecode.run import Redecode
 
     assert isinstance(run, Redecode)
     said_at, at = time.monotonic(), first
     try:
-        for at in run.run(first, last):
-            if time.monotonic() - said_at > _SAY_SECONDS:
-                said_at = time.monotonic()
-                click.echo(f"at block {at:,} of {last:,}, {run.done['changed']:,} changed", err=True)
+        with asked_to_end() as raise_if_asked:
+            for at in run.run(first, last):
+                raise_if_asked()
+                if time.monotonic() - said_at > _SAY_SECONDS:
+                    said_at = time.monotonic()
+                    click.echo(f"at block {at:,} of {last:,}, {run.done['changed']:,} changed", err=True)
     except KeyboardInterrupt:
         click.echo(f"ended; go on with --from {at}", err=True)
         raise

@@ -153,17 +153,20 @@ def _queue(connection: Connection, settings: Settings, blocks: Ranges, priority:
 
 def _wait(connection: Connection, chain_id: int, job: int, quiet: bool) -> bool:
     """Wait for the job to end; True when every block is stored."""
+    from indexer.interrupts import asked_to_end
     from indexer.storage import jobs
 
     said = -1
-    while True:
-        status = jobs.job_status(connection, chain_id, job)
-        if status.stored != said and not quiet:
-            said = status.stored
-            click.echo(f"job {job}: {status.stored:,} of {status.total:,} stored, {status.dead:,} dead", err=True)
-        if status.state not in jobs.LIVE:
-            return status.stored == status.total
-        time.sleep(_LOOK_SECONDS)
+    with asked_to_end() as raise_if_asked:
+        while True:
+            raise_if_asked()
+            status = jobs.job_status(connection, chain_id, job)
+            if status.stored != said and not quiet:
+                said = status.stored
+                click.echo(f"job {job}: {status.stored:,} of {status.total:,} stored, {status.dead:,} dead", err=True)
+            if status.state not in jobs.LIVE:
+                return status.stored == status.total
+            time.sleep(_LOOK_SECONDS)
 
 
 def _wrong_balances(connection: Connection, chain_id: int) -> list[Key]:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 
 import click
 import psycopg
@@ -20,6 +17,7 @@ from rich.console import Console
 from rich.live import Live
 
 from indexer.errors import OutageError
+from indexer.interrupts import asked_to_end
 from indexer.kafka.admin import KafkaAdmin
 from indexer.local.screen import Rates, render, report_lines
 from indexer.local.settled import Settled
@@ -99,30 +97,6 @@ def _exported() -> dict[str, str]:
         if origin != "default"
     }
     return {**_LOCAL, **os.environ, **settings}
-
-
-@contextmanager
-def asked_to_end() -> Iterator[Callable[[], None]]:
-    """Yield a function that raises KeyboardInterrupt once SIGINT or SIGTERM came.
-
-    The signal raises it at once, but Python only prints what is raised inside a finalizer or a library's callback.
-    """
-    asked = threading.Event()
-
-    def ask(_: int, __: FrameType | None) -> None:
-        asked.set()
-        raise KeyboardInterrupt
-
-    def raise_if_asked() -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield raise_if_asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _watch(

@@ -96,8 +96,10 @@ class Replayer:
         """Say that the run was interrupted, once what Kafka has of it is marked; it can be resumed.
 
         While nobody knows how far Kafka is, the run stays one under way: its letters are left to it, and who resumes
-        it settles what was published.
+        it settles what was published. One that ended meanwhile stays what it became.
         """
+        if self.run.state != "running":
+            return
         try:
             self._find_position()
         except OutageError as error:

@@ -113,6 +113,15 @@ def test_a_run_of_which_kafka_says_nothing_stays_one_under_way(letters: Letters)
     assert (letters.ended, replayer.run.state) == (None, "running")
 
 
+def test_a_run_that_was_done_when_ctrl_c_came_stays_done(letters: Letters) -> None:
+    replayer = begun(letters, Published())
+    carry_out(replayer, lambda _: None, lambda _: None)
+
+    replayer.stop()
+
+    assert (letters.ended, replayer.run.state) == (("done", "150 replayed"), "done")
+
+
 def test_of_many_letters_the_first_go_ahead_and_stop_the_run_when_they_die_again(letters: Letters) -> None:
     kafka = Published()
     replayer = begun(letters, kafka, careful=True)

@@ -1,4 +1,4 @@
-"""Ctrl-C ends `batch process`, wherever Python was when it came."""
+"""Ctrl-C and SIGTERM end a command, wherever Python was when they came."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from indexer.local.process import asked_to_end
+from indexer.interrupts import asked_to_end
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
