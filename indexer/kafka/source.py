@@ -394,8 +394,13 @@ class KafkaSource:
             self._move(starts)
             self._resume(sources)
 
-    def _fresh_metadata(self) -> bytes:
-        metadata: bytes = self._consumer.consumer_group_metadata()
+    def _fresh_metadata(self) -> bytes | None:
+        """Return the group's metadata; None where the client has left it: a close may hear of its last rebalance so."""
+        try:
+            metadata: bytes = self._consumer.consumer_group_metadata()
+        except RuntimeError as error:
+            log.info("no metadata of the group: %s", error)
+            return None
         return metadata
 
     def _heard(self) -> Listener:
