@@ -314,8 +314,8 @@ def _wish(verb: str, job: int) -> None:
 
     settings = Settings.from_env().require("database_url")
     with database(settings) as connection:
-        state = jobs.wish(connection, settings.chain_id, job, verb)
-    click.echo(f"job {job}: {state}")
+        wished = jobs.wish(connection, settings.chain_id, job, verb)
+    click.echo(f"job {job}: {'already ' if wished.already else ''}{wished.state}")
 
 
 @batch.command("pause")

@@ -125,28 +125,37 @@ def change_job(connection: Connection, chain_id: int, job_id: int, changes: dict
         raise _no_such_job(connection, chain_id, job_id, "changed")
 
 
-_WISHES = {
-    "pause": ("paused", ("queued", "running")),
-    "resume": ("queued", ("paused",)),
-    "cancel": ("cancelling", ("queued", "running", "paused")),
+_WISHES = {  # verb: (the state it gives, in which states it does, in which it was heard before)
+    "pause": ("paused", ("queued", "running"), ("paused",)),
+    "resume": ("queued", ("paused",), ("queued", "running")),
+    "cancel": ("cancelling", ("queued", "running", "paused"), ("cancelling", "cancelled")),
 }
 _DONE = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
 
 
-def wish(connection: Connection, chain_id: int, job_id: int, verb: str) -> str:
-    """Pause, resume or cancel a job and return its new state; the same wish twice is no error."""
-    to_state, from_states = _WISHES[verb]
+@dataclass(frozen=True, slots=True)
+class Wished:
+    """What a wish came to."""
+
+    state: str
+    already: bool  # the job was so before
+
+
+def wish(connection: Connection, chain_id: int, job_id: int, verb: str) -> Wished:
+    """Pause, resume or cancel a job; the same wish twice is no error. Raises UserError where it cannot be."""
+    to_state, from_states, heard = _WISHES[verb]
+    changed = connection.execute(
+        "UPDATE processing_jobs SET state = %s WHERE id = %s AND chain_id = %s AND state = ANY(%s)",
+        (to_state, job_id, chain_id, list(from_states)),
+    ).rowcount
+    if changed:
+        return Wished(to_state, already=False)
     row = connection.execute(
-        """
-        UPDATE processing_jobs SET state = %s
-        WHERE id = %s AND chain_id = %s AND (state = ANY(%s) OR state = %s)
-        RETURNING state
-        """,
-        (to_state, job_id, chain_id, list(from_states), to_state),
+        "SELECT state FROM processing_jobs WHERE id = %s AND chain_id = %s", (job_id, chain_id)
     ).fetchone()
-    if row is None:
-        raise _no_such_job(connection, chain_id, job_id, _DONE[verb])
-    return str(row[0])
+    if row is not None and row[0] in heard:
+        return Wished(str(row[0]), already=True)
+    raise _no_such_job(connection, chain_id, job_id, _DONE[verb])
 
 
 def _no_such_job(connection: Connection, chain_id: int, job_id: int, done: str) -> UserError:

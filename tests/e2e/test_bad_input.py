@@ -122,8 +122,8 @@ def test_an_unknown_job_is_named(right: Settings, tmp_path: Path, command: str) 
     [
         ("done", "pause", "paused"),
         ("done", "resume", "resumed"),
-        ("running", "resume", "resumed"),
-        ("cancelled", "cancel", "cancelled"),
+        ("cancelled", "resume", "resumed"),
+        ("done", "cancel", "cancelled"),
         ("done", "set", "changed"),
     ],
 )
