@@ -36,7 +36,10 @@ dlq.add_command(runs)
 @click.option("--limit", type=counted(1), default=100, show_default=True)
 @json_option
 def list_(each: bool, limit: int, as_json: bool, **options: Any) -> None:
-    """List open dead letters, those with the same fingerprint together."""
+    """List open dead letters, those with the same fingerprint together.
+
+    What --limit leaves out is counted on standard error; with --json `total` in each row is how many there are.
+    """
     from indexer.cli.batch import database
     from indexer.storage import dead_letters
 
@@ -46,6 +49,7 @@ def list_(each: bool, limit: int, as_json: bool, **options: Any) -> None:
         find = dead_letters.letters if each else dead_letters.groups
         found = find(connection, settings.chain_id, chosen, limit)
     say_what_is_stopped(settings)
+    _say_how_many_more(found, "letters" if each else "kinds of failure")
     if as_json:
         click.echo(json.dumps(found, default=str))
         return
@@ -162,6 +166,12 @@ def _set_state(
         click.echo(json.dumps({"letters": count, "state": to, "dry_run": dry_run}))
     else:
         click.echo(f"would {verb} {count:,} dead letters" if dry_run else f"{count:,} dead letters {to}")
+
+
+def _say_how_many_more(shown: list[dict[str, Any]], what: str) -> None:
+    total = shown[0]["total"] if shown else 0
+    if total > len(shown):
+        click.echo(f"not shown: {total - len(shown):,} of {total:,} {what}; --limit {total} shows all", err=True)
 
 
 def _letter(row: dict[str, Any]) -> str:

@@ -37,13 +37,14 @@ SELECTED = """
 def groups(connection: Connection, chain_id: int, selection: Selection, most: int) -> list[Row]:
     """Return selected letters by fingerprint: count, first and last seen, blocks, an example's message.
 
-    `ranges` are the runs of blocks with at most 64 missing between two of them, the first few.
+    `ranges` are the runs of blocks with at most 64 missing between two of them, the first few; `total` is how many
+    groups there are, however many are asked for.
     """
     return _rows(connection, _GROUPS, chain_id, selection, most)
 
 
 def letters(connection: Connection, chain_id: int, selection: Selection, most: int) -> list[Row]:
-    """Return selected letters, oldest first."""
+    """Return selected letters, oldest first; `total` is how many there are, however many are asked for."""
     return _rows(connection, _LETTERS, chain_id, selection, most)
 
 
@@ -112,7 +113,8 @@ _GROUPS = f"""
     ), grouped AS (
         SELECT fingerprint, code, service, stage, count(*) AS count, min(block_number) AS first_block,
                max(block_number) AS last_block, min(indexed_at) AS first_seen, max(indexed_at) AS last_seen,
-               (array_agg(message ORDER BY id DESC))[1] AS example, max(id) AS example_id
+               (array_agg(message ORDER BY id DESC))[1] AS example, max(id) AS example_id,
+               count(*) OVER () AS total
         FROM chosen GROUP BY fingerprint, code, service, stage ORDER BY count(*) DESC, fingerprint LIMIT %(most)s
     ), steps AS (
         SELECT DISTINCT fingerprint, block_number, block_number - lag(block_number) OVER near > 64 AS begins
@@ -133,7 +135,8 @@ _GROUPS = f"""
 
 _LETTERS = f"""
     SELECT id, block_number, job_id, code, service, stage, error_class, message, attempts, replay_count,
-           origin_topic, origin_partition, origin_offset, fingerprint, state, indexed_at
+           origin_topic, origin_partition, origin_offset, fingerprint, state, indexed_at,
+           count(*) OVER () AS total
     FROM dead_letters l WHERE {SELECTED} AND l.state = %(state)s ORDER BY id LIMIT %(most)s
 """  # noqa: S608
 

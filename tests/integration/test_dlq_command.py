@@ -150,6 +150,24 @@ def test_the_command_speaks_json(migrated: Settings, database: Connection, comma
     assert [(each["block_number"], each["attempts"]) for each in letters] == [(10, 1), (11, 1)]
 
 
+def test_what_a_limit_leaves_out_is_counted(migrated: Settings, database: Connection, command: Command) -> None:
+    for block in range(3):
+        put(database, block)
+    put(database, 3, code=GAP)
+
+    letters, kinds = (command(migrated, "dlq", "list", "--limit", 1, *more) for more in (("--each",), ()))
+    each, groups = (command(migrated, "dlq", "list", "--limit", 1, "--json", *more) for more in (("--each",), ()))
+
+    assert [len(ran.out.splitlines()) for ran in (letters, kinds)] == [1, 1]
+    assert (letters.err, kinds.err) == (
+        "not shown: 3 of 4 letters; --limit 4 shows all\n",
+        "not shown: 1 of 2 kinds of failure; --limit 2 shows all\n",
+    )
+    assert (each.err, groups.err) == (letters.err, kinds.err)
+    assert ([row["total"] for row in each.json()], [row["total"] for row in groups.json()]) == ([4], [2])
+    assert command(migrated, "dlq", "list", "--each", "--limit", 4).err == ""
+
+
 def test_a_letter_of_no_block_is_shown_too(migrated: Settings, database: Connection, command: Command) -> None:
     put(database, None, code="MALFORMED_RECORD", service="persister", stage="deserialize", job_id=None)
 
