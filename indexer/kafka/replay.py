@@ -10,13 +10,14 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from indexer.errors import OutageError
 from indexer.inflight import TopicPartition
 from indexer.kafka import config
+from indexer.kafka.heir import Heir
 from indexer.kafka.transactions import KafkaTransactionSink
 from indexer.outputs import Output
 from indexer.pipeline import Handled, Offsets
 from indexer.settings import Settings
 from indexer.topics import load_topics
 
-_SECONDS = 4.0  # an open transaction of a killed replay holds the decoders up no longer than this
+_SECONDS = 2.0  # an open transaction holds the decoders up for this long, where its heir was killed with it or cut off
 _WAIT_SECONDS = 10.0
 
 
@@ -36,13 +37,15 @@ class ReplayTransactions:
                 "isolation.level": "read_committed",  # waits for offsets of a transaction that is being committed
             }
         )
+        transactional = config.transactional(settings, name) | short
         self._sink = KafkaTransactionSink(
-            config.transactional(settings, name) | short,
+            transactional,
             self._group.consumer_group_metadata,
             seconds=_SECONDS,
             service="replay",
         )
         self._source = TopicPartition(load_topics(settings.topic_prefix).dlq, 0)
+        self._heir = Heir(transactional)
 
     def write(self, handled: Sequence[Handled[Sequence[Output]]], offsets: Offsets) -> None:
         self._sink.write(handled, offsets)
@@ -62,4 +65,5 @@ class ReplayTransactions:
 
     def close(self) -> None:
         self.let_go()
+        self._heir.dismiss()
         self._group.close()

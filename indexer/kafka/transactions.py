@@ -67,7 +67,7 @@ class KafkaTransactionSink:
         self._open_transaction = False
         self.aborted = 0
         self.replaced = 0
-        self._open(self._seconds)
+        self._open(max(self._seconds, _OPEN_SECONDS))
 
     def assigned(self, sources: Iterable[TopicPartition]) -> Offsets:
         """Every partition starts at the group's offset."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from indexer import codec
 from indexer.settings import Settings
@@ -55,16 +55,17 @@ class Desk:
         sys.stderr.write(f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}")  # shown when the test fails
         return done
 
-    def interrupt(self, *arguments: object, at: str) -> int:
-        """Run a replay as a process, press Ctrl-C when it comes by a place, and return its exit code."""
+    def interrupt(self, *arguments: object, at: str, by: signal.Signals = signal.SIGINT) -> int:
+        """Run a replay as a script's `… &` does, with SIGINT ignored; signal it at a place; return its exit code."""
         (self.faults / at).write_text("stop")
         with subprocess.Popen(
-            [sys.executable, "-m", "indexer.cli", "dlq", "replay", *map(str, arguments)],
+            ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-m", "indexer.cli", "dlq", "replay"]
+            + [str(each) for each in arguments],
             cwd=self.faults.parent,
             env={**os.environ, **variables(self.settings), "FAULT_HOOKS": str(self.faults)},
         ) as process:
             os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(by)
             process.send_signal(signal.SIGCONT)
             return process.wait(60)
 
@@ -96,6 +97,29 @@ class Desk:
             if message is not None and message.error() is None:
                 delays.append(time.time() - message.timestamp()[1] / 1000)
         consumer.close()
+
+    @contextmanager
+    def feeding(self) -> Iterator[list[int]]:
+        """Publish to all partitions of the work topics meanwhile, as others do; yields the partition of each record."""
+        producer = Producer({"bootstrap.servers": self.settings.kafka_bootstrap_servers, "linger.ms": 0})
+        partitions = [(topic, p) for topic in self._topics.work for p in range(PARTITIONS)]
+        fed, ended = list[int](), threading.Event()
+
+        def feed() -> None:
+            while not ended.wait(0.05):
+                for topic, partition in partitions:
+                    producer.produce(topic, b"", partition=partition)
+                    fed.append(partition)
+                producer.poll(0)
+
+        thread = threading.Thread(target=feed)
+        thread.start()
+        try:
+            yield fed
+        finally:
+            ended.set()
+            thread.join()
+            producer.flush(10)
 
     def replayed(self) -> Counter[int]:
         """How often each block was asked for."""

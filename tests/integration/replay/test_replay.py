@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from indexer.topics import load_topics
 from services.persister.companions import Reopener
 from tests.integration.replay.conftest import PARTITIONS, Desk
 from tests.support.command_line import Command
+from tests.support.kafka_topics import until
 from tests.support.letters import put_letter, put_letters, states
 
 pytestmark = pytest.mark.integration
@@ -64,11 +66,13 @@ def test_a_replay_killed_at_every_point_and_resumed_replays_each_letter_once(des
     assert states(desk.connection) == {"replayed": 700}
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_replay_that_is_interrupted_leaves_nothing_that_was_published_to_another(desk: Desk, place: str) -> None:
+@pytest.mark.parametrize(("place", "by"), [*((place, signal.SIGINT) for place in PLACES), (PLACES[1], signal.SIGTERM)])
+def test_a_replay_that_is_interrupted_leaves_nothing_that_was_published_to_another(
+    desk: Desk, place: str, by: signal.Signals
+) -> None:
     put_letters(desk.connection, desk.settings, range(75))
 
-    interrupted = desk.interrupt("--all", "--yes", at=place)
+    interrupted = desk.interrupt("--all", "--yes", at=place, by=by)
     runs = replays.newest(desk.connection, desk.settings.chain_id, 9)
     again = desk.replay("--all", "--yes")
 
@@ -92,6 +96,23 @@ def test_ten_thousand_letters_killed_five_times_are_replayed_once_each(desk: Des
     assert max(delays) < 2.0  # seconds from the broker's time of a record to its reader
     assert desk.replayed() == once(*range(10_000))
     assert "nothing to replay: 10,000 replayed" in desk.replay("--all", "--yes").stdout
+
+
+@pytest.mark.bar
+def test_a_replay_that_is_killed_inside_a_transaction_and_left_holds_no_reader_up(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(300))
+
+    with desk.reading() as delays:
+        with desk.feeding() as fed:
+            until(lambda: delays, "the reader reads")
+            killed = desk.replay("--all", "--yes", order="replay.between-produce-and-commit")
+            before = len(fed)
+            until(lambda: len(fed) > before + 1000, "more is published after the end")
+        until(lambda: len(delays) == len(fed), "all of it is read")
+
+    assert (killed.returncode, desk.fired()) == (-9, 1)
+    assert max(delays) < 2.0
+    assert replays.newest(desk.connection, desk.settings.chain_id, 1)[0].position == 0  # nobody resumed it
 
 
 def test_a_second_replay_of_what_was_stored_is_a_no_op_that_says_so(desk: Desk) -> None:
