@@ -11,13 +11,13 @@ import faulthandler
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
 from indexer.caution import Death
+from indexer.clock import wall_ms
 from indexer.errors import IndexerError
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Life:
         self,
         folder: Path,
         name: str,
-        now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+        now_ms: Callable[[], int] = wall_ms,
         kills: Callable[[], int] = oom_kills,
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

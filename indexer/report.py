@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from indexer.clock import wall_ms
 from indexer.pipeline import Progress
 from indexer.records import Outcome
 from indexer.tally import Tally
@@ -57,7 +58,7 @@ class Reporter:
         self._seen = spent
         self._total.add(tally)
         if tally.blocks or tally.failures:
-            self._publish(tally.outcome(self._service, self._instance, self._chain_id, int(time.time() * 1000)))
+            self._publish(tally.outcome(self._service, self._instance, self._chain_id, wall_ms()))
 
     def close(self) -> None:
         self.publish()

@@ -51,6 +51,9 @@ class Topic:
             "compression.type": self.compression,
             "max.message.bytes": str(self.max_message_bytes),
             "retention.ms": str(self.retention_ms),
+            # By the brokers' clocks: a record from a machine whose clock is ahead would be refused, or never deleted,
+            # and one from a clock that is behind be deleted at once.
+            "message.timestamp.type": "LogAppendTime",
             "unclean.leader.election.enable": "false",  # would void exactly-once (KAFKA-20716)
         }
 

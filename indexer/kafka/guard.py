@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from indexer.caution import Caution, read_marker
+from indexer.clock import wall_ms
 from indexer.errors import PoisonError
 from indexer.faults import hook
 from indexer.inflight import Record, TopicPartition
@@ -50,7 +50,7 @@ def guarded(settings: Settings, service: str, died: Callable[[Any], bool]) -> It
         with Life(slot.folder, f"{service}-{slot.name}") as life:
             watch = BudgetWatch(Brakes(settings, service), died)
             try:
-                yield Guard(service, slot.name, Caution(slot.name, life.death, lambda: int(time.time() * 1000)), watch)
+                yield Guard(service, slot.name, Caution(slot.name, life.death, wall_ms), watch)
             finally:
                 watch.close()
     finally:

@@ -11,9 +11,11 @@ from typing import cast
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
+from indexer.clock import wall
 from indexer.errors import FatalError, OutageError, TransientError
 from indexer.inflight import Record, TopicPartition
 from indexer.kafka.config import Config
+from indexer.kafka.holds import Holds
 from indexer.kafka.membership import member_id
 from indexer.kafka.shelves import Shelves
 from indexer.pipeline import Listener, Offsets, Rewind
@@ -45,14 +47,16 @@ class KafkaSource:
         topics: Mapping[str, int],
         *,
         due_ms: Callable[[Record], int] | None = None,
+        longest: Mapping[str, float] | None = None,  # seconds that a topic's records wait at most
         poll_bytes: int = _POLL_BYTES,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = wall,
+        monotonic: Callable[[], float] = time.monotonic,
         described: Callable[[TopicPartition, str], None] = lambda source, metadata: None,
     ) -> None:
         self._config, self._weights = config, dict(topics)
         self._kip_848 = config.get("group.protocol") == "consumer"
         self._incremental = self._kip_848 or config.get("partition.assignment.strategy") == "cooperative-sticky"
-        self._due_ms, self._poll_bytes, self._now = due_ms, poll_bytes, now
+        self._poll_bytes, self._monotonic = poll_bytes, monotonic
         self._described = described  # told what is committed with an offset where we begin, or go back to
         self._listener: Listener | None = None
         self._consumer = Consumer(config)
@@ -60,7 +64,7 @@ class KafkaSource:
         self._next: dict[TopicPartition, int | None] = {}  # what is owned: where to go on; None: the oldest record
         self._untaken: set[TopicPartition] = set()  # owned, but the listener could not take them over yet
         self._full: set[str] = set()  # topics paused because their shelf is full
-        self._held: dict[TopicPartition, int] = {}  # paused until this time (Unix ms)
+        self._held = Holds(due_ms, longest or {}, now, monotonic)  # paused: the next record is not due
         self._take_over_at = 0.0
         self._missing_since: float | None = None
         self._in_callback = False
@@ -74,7 +78,7 @@ class KafkaSource:
     def subscribe(self, listener: Listener) -> None:
         self._listener = listener
         if self._kip_848:  # under which nobody complains about a missing topic
-            self._missing_since = self._now()
+            self._missing_since = self._monotonic()
         self._consumer.subscribe(
             list(self._weights), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -180,7 +184,7 @@ class KafkaSource:
         elif error.fatal():
             raise FatalError(f"Kafka consumer: {error.str()}", code="KAFKA_CONSUMER_FATAL")
         elif code in _MISSING:
-            self._missing_since = self._missing_since or self._now()
+            self._missing_since = self._missing_since or self._monotonic()
         elif code not in _QUIET:
             log.warning("Kafka consumer: %s", error.str())
 
@@ -204,7 +208,7 @@ class KafkaSource:
 
     def _look_for_missing_topics(self) -> None:
         """End the process when a topic stays unknown; a client in a group never says so twice."""
-        if self._missing_since is None or self._now() - self._missing_since < _MISSING_SECONDS:
+        if self._missing_since is None or self._monotonic() - self._missing_since < _MISSING_SECONDS:
             return
         self._missing_since = None
         try:
@@ -224,9 +228,8 @@ class KafkaSource:
 
     def _not_due(self, record: Record) -> bool:
         """Put a record back whose time has not come: pause its partition, seek to it, hand out nothing beyond it."""
-        if self._due_ms is None or (due := self._due_ms(record)) <= self._now() * 1000:
+        if not self._held.hold(record):
             return False
-        self._held[record.source] = due
         if self._shelves.end(record.source) is None:
             self._next[record.source] = record.offset  # past the markers before it
         self._pause([record.source])
@@ -234,9 +237,7 @@ class KafkaSource:
         return True
 
     def _resume_due(self) -> None:
-        if due := [source for source, until in self._held.items() if until <= self._now() * 1000]:
-            for source in due:
-                del self._held[source]
+        if due := self._held.over():
             self._resume(due)
 
     def _resume_emptied(self) -> None:
@@ -259,7 +260,7 @@ class KafkaSource:
     def _move(self, offsets: Mapping[TopicPartition, int | None]) -> None:
         """Go on elsewhere in partitions that we own; None is the oldest record."""
         self._shelves.drop(set(offsets))
-        held = [source for source in offsets if self._held.pop(source, None) is not None]
+        held = [source for source in offsets if self._held.drop(source)]
         self._next.update(offsets)
         self._seek(offsets)
         self._resume(held)
@@ -362,7 +363,7 @@ class KafkaSource:
         self._untaken -= sources
         for source in sources:
             del self._next[source]
-            self._held.pop(source, None)
+            self._held.drop(source)
         if not self._incremental:
             self._metadata = None
             self._consumer.unassign()
@@ -381,11 +382,11 @@ class KafkaSource:
             log.warning("taking %d partitions over: %s; trying again", len(sources), error)
         except Exception as error:
             self._failure = self._failure or error
-        self._take_over_at = self._now() + _TAKE_OVER_RETRY_SECONDS
+        self._take_over_at = self._monotonic() + _TAKE_OVER_RETRY_SECONDS
         return None
 
     def _take_over_again(self) -> None:
-        if not self._untaken or self._now() < self._take_over_at:
+        if not self._untaken or self._monotonic() < self._take_over_at:
             return
         sources = set(self._untaken)
         if (starts := self._take_over(sources)) is not None:
@@ -409,7 +410,8 @@ class KafkaSource:
 
     def _forget_all(self) -> None:
         self._shelves.drop(set(self._next))
-        self._next, self._held = {}, {}
+        self._next = {}
+        self._held.clear()
         self._untaken, self._full = set(), set()
         self._metadata, self.member = None, False
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from indexer.clock import wall as wall_clock
 from indexer.rpc.answers import Answer, Call, Failure, Kind, of_status, read_body
 from indexer.rpc.bucket import RateLimit
 from indexer.rpc.control import Aimd, BatchLimit, Breaker, Health
@@ -48,7 +49,7 @@ class Clocks:
     """Time and chance, so that tests can bring their own."""
 
     monotonic: Callable[[], float] = time.monotonic
-    wall: Callable[[], float] = time.time
+    wall: Callable[[], float] = wall_clock
     chance: random.Random = field(default_factory=random.Random)
 
 

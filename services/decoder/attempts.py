@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from indexer.deadletter import ORIGIN, Origin, origin_of, read_origin, write_origin
 from indexer.inflight import Record
 from indexer.outputs import Headers
+from indexer.topics import RETRY, Topics
 
+JITTER = 0.2  # of a tier's delay, at most, on top of it
 PREFIX = "x-retry-"
 _ATTEMPTS = PREFIX + "attempts"
 _DUE = PREFIX + "due"
@@ -50,6 +52,11 @@ def own_headers(record: Record) -> Headers:
 def due_ms(record: Record) -> int:
     """Return the time before which a record is not to be tried; 0 where it says nothing."""
     return _number(next((value for name, value in record.headers if name == _DUE), None))
+
+
+def longest_waits(topics: Topics) -> dict[str, float]:
+    """Return how many seconds a record of each tier waits at most, by topic."""
+    return {topics.name(role): topics[role].delay * (1 + JITTER) for role in RETRY}
 
 
 def _number(value: bytes | None) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
+from indexer.clock import wall_ms
 from indexer.errors import FatalError, IndexerError, OutageError, PoisonError, TransientError
 from indexer.inflight import Record, TopicPartition
 from indexer.outputs import Output
@@ -83,7 +84,7 @@ class BlockHandler:
         window_bytes: int,
         endpoints: int,
         clock: Callable[[], float] = time.perf_counter,
-        now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+        now_ms: Callable[[], int] = wall_ms,
         judge: Callable[[Record], PoisonError | None] = lambda record: None,
     ) -> None:
         self._decoder, self._fetcher, self._endpoints = decoder, fetcher, endpoints

@@ -31,7 +31,7 @@ from indexer.records import HIGHEST_NUMBER, BlockWorkItem, DecodedBlock
 from indexer.rpc.fetch import Fetched
 from indexer.rpc.raw import as_json, outlined, transactions_of
 from indexer.topics import DECODED, DLQ, RETRY, Topics, partition_of
-from services.decoder.attempts import Attempts, own_headers, read_attempts, write_attempts
+from services.decoder.attempts import JITTER, Attempts, own_headers, read_attempts, write_attempts
 
 SERVICE = "decoder"
 _OTHER_HASH = ("RPC_OTHER_HASH", "UNEXPECTED_HASH")
@@ -175,7 +175,7 @@ class Decoder:
     def _again(self, task: Task, attempts: Attempts, tier: int, now_ms: int) -> Output:
         topic = self.topics[RETRY[tier]]
         delay = topic.delay * 1000
-        due = now_ms + delay + _jitter(task.item.number, attempts.failed, delay // 5)
+        due = now_ms + delay + _jitter(task.item.number, attempts.failed, int(delay * JITTER))
         headers = write_attempts(task.record, attempts, due)
         to = partition_of(task.item.number, self.partitions)
         return Output(topic.name, to, task.record.key, task.record.value, headers)
@@ -189,7 +189,7 @@ class Decoder:
             attempts=attempts.failed,
             origin=attempts.origin,
             first_failed_ms=attempts.first_failed_ms,
-            last_failed_ms=now_ms,
+            last_failed_ms=max(now_ms, attempts.first_failed_ms),  # a clock may have been set back
             build=self.build,
         )
         kept = tuple((name, value) for name, value in headers if not name.startswith("x-retry-"))

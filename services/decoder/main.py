@@ -30,7 +30,7 @@ from indexer.rpc.raw import Split
 from indexer.rpc.settings import RpcSettings
 from indexer.settings import Settings
 from indexer.topics import DECODED, DLQ, EVENTS, RETRY, WORK, load_topics
-from services.decoder.attempts import due_ms
+from services.decoder.attempts import due_ms, longest_waits
 from services.decoder.fetch import BlockHandler, Outputs
 from services.decoder.handler import SERVICE, Decoder
 from services.decoder.share import RateShare
@@ -147,7 +147,7 @@ def loop(settings: Settings, handler: BlockHandler, guard: Guard) -> Pipeline[Ou
     topics = load_topics(settings.topic_prefix)
     weights = dict(zip((*topics.work, *topics.retry), _WEIGHTS, strict=True))
     consumer = config.consumer(settings, SERVICE, "range", queue_kib=4 * 1024)
-    source = KafkaSource(consumer, weights, due_ms=due_ms, described=guard.described)
+    source = KafkaSource(consumer, weights, due_ms=due_ms, longest=longest_waits(topics), described=guard.described)
     transactional = config.transactional(settings, f"{SERVICE}-{guard.slot}")
     sink = KafkaTransactionSink(transactional, source.group_metadata, describe=guard.describe)
     pace = Pace(seconds=settings.commit_seconds, under_way=settings.decoder_window)

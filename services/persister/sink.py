@@ -10,12 +10,12 @@ What is uncertain after a lost connection is looked up before anything else is w
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import psycopg
 
+from indexer.clock import wall
 from indexer.errors import FatalError, IndexerError, OutageError, PoisonError, TransientError
 from indexer.inflight import TopicPartition
 from indexer.pipeline import Handled, Offsets, OwnershipLost
@@ -72,7 +72,7 @@ class OffsetsSink(Generic[Result]):
         progress: Progress,
         writer: Writer[Result],
         committed: Callable[[Sequence[Handled[Result]], Offsets], None],
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = wall,
         fault: Callable[[str], None] = lambda place: None,
         work: Work | None = None,
     ) -> None:

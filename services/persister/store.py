@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 from psycopg import sql as pg
 from psycopg.types.json import Jsonb
 
+from indexer.clock import wall
 from indexer.deadletter import dead_letter_headers, origin_of
 from indexer.errors import PoisonError
 from indexer.pipeline import Handled
@@ -68,7 +68,7 @@ class BlockWriter:
         destination: Destination,
         partitions: Partitions,
         fault: Fault = lambda place: None,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = wall,
         work: Work | None = None,
         native: ModuleType | None = None,
     ) -> None:

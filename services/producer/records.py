@@ -9,6 +9,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from indexer.clock import wall as time_of_day
 from indexer.jobs.ranges import Ranges
 from indexer.records import BlockRef, BlockWorkItem, Reason, Rollback
 from indexer.storage import jobs
@@ -40,11 +41,13 @@ class PostgresRecords:
         lagging: Lagging,
         lease_seconds: float = 10.0,
         republish_seconds: float = 600.0,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time_of_day,  # what a generation is made of
     ) -> None:
         """`connection` is in autocommit mode; `group` and `topic` are the persisters' and what they read."""
         self._connection, self._lagging, self._partitions = connection, lagging, partitions
-        self._lease_seconds, self._republish_seconds, self._now = lease_seconds, republish_seconds, now
+        self._lease_seconds, self._republish_seconds = lease_seconds, republish_seconds
+        self._now, self._wall = now, wall
         self._named: dict[str, Any] = {"chain_id": chain_id, "owner": owner, "group": group, "topic": topic}
         self._lease: dict[str, Any] | None = None  # job and epoch
         self._renew_at = self._lost_at = 0.0
@@ -125,7 +128,7 @@ class PostgresRecords:
         past = start + len(change.refs)
         self._move({"next": past}, start, past)
         row = self._connection.execute(
-            sql.RAISE, self._all() | {"from": start, "now_ms": int(self._now() * 1000)}
+            sql.RAISE, self._all() | {"from": start, "now_ms": int(self._wall() * 1000)}
         ).fetchone()
         assert row is not None
         generation = int(row[0])

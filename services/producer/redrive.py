@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from datetime import UTC, datetime, timedelta
 
 import psycopg
 
@@ -27,6 +26,7 @@ _LOCK = 0x1D8E_0005  # first key of pg_try_advisory_lock; the second is the chai
 _LOOK_SECONDS = 15.0
 _MOST = 1000  # letters in one run
 _CANARIES = 10
+_AGO = "SELECT clock_timestamp() - make_interval(secs => %s)"  # by the clock that says when a letter was indexed
 
 
 class Redrive:
@@ -60,9 +60,11 @@ class Redrive:
             return None if run is None else self._carry_out(connection, run)
 
     def _freeze(self, connection: Connection) -> Run | None:
+        row = connection.execute(_AGO, (self._settings.redrive_seconds,)).fetchone()
+        assert row is not None
         selection = Selection(
             codes=tuple(worth_replaying(Replay.NOW)),
-            until=datetime.now(UTC) - timedelta(seconds=self._settings.redrive_seconds),
+            until=row[0],
             replayed_at_most=self._settings.redrive_times - 1,
         )
         return replays.freeze(connection, self._settings.chain_id, selection, actor=ACTOR, canary=_CANARIES, most=_MOST)

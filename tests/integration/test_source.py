@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from indexer.errors import FatalError
+from indexer.errors import FatalError, OutageError
 from indexer.inflight import Record, TopicPartition
 from indexer.kafka import config
 from indexer.kafka import source as source_module
@@ -73,6 +73,38 @@ def test_what_is_not_due_is_still_there_after_a_rewind_and_for_another_owner(wor
     clock.ahead = 3601
 
     assert values(polled(source, 1)) == [b"later"]
+
+
+def test_a_retry_of_a_writer_whose_clock_is_ahead_waits_no_longer_than_its_tier(world: OnKafka) -> None:
+    world.kafka.produce(world.topic, 0, b"later", b"and this", headers=later(3600))
+    source = world.source(due_ms=due, longest={world.topic: 2.0})
+    source.subscribe(Heard())
+
+    assert polled(source, 1, seconds=1) == []
+    assert values(polled(source, 2)) == [b"later", b"and this"]
+
+
+def test_partitions_are_taken_over_although_the_clock_was_set_back(world: OnKafka) -> None:
+    clock, listener = Clock(), Heard()
+    listener.error = OutageError("away", code="DATABASE_DOWN")
+    world.produce(0, b"a")
+    source = world.source(now=clock)
+    source.subscribe(listener)
+    poll_until(source, lambda: source._untaken)
+
+    clock.ahead, listener.error = -3600.0, None
+
+    assert values(polled(source, 1)) == [b"a"]
+
+
+def test_a_clock_set_forward_misses_no_topic(world: OnKafka) -> None:
+    clock = Clock()
+    source = world.source(now=clock)
+    source.subscribe(Heard())
+    clock.ahead = 3600.0
+    world.produce(0, b"a")
+
+    assert values(polled(source, 1)) == [b"a"]
 
 
 def test_earlier_topics_are_preferred_and_later_ones_do_not_starve(world: OnKafka) -> None:

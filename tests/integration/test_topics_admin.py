@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 from indexer.cli.__main__ import run
@@ -15,6 +16,7 @@ from indexer.kafka.admin import KafkaAdmin
 from indexer.settings import Settings
 from indexer.topic_changes import Alter, Create
 from indexer.topics import DECODED, EVENTS, WORK, Topics, load_topics
+from tests.support.kafka_topics import TestKafka
 
 pytestmark = pytest.mark.integration
 
@@ -173,3 +175,24 @@ def test_describe_shows_declaration_existence_and_id(
     assert shown[DECODED]["declared"]["partitions"] == 12
     assert run(["topics", "describe"]) == 0
     assert "2 partitions, replication 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("hours", [5, -24 * 365], ids=["ahead", "behind"])
+def test_a_record_of_a_clock_that_is_wrong_is_taken_and_gets_the_brokers_time(
+    admin: KafkaAdmin, kafka: str, topics: Topics, hours: int
+) -> None:
+    admin.apply(topics)
+    failed: list[object] = []
+    producer = Producer({"bootstrap.servers": kafka})
+    there = int(time.time() * 1000)
+
+    for name in topics.names:
+        at = there + hours * 3_600_000
+        producer.produce(name, b"x", b"k", 0, timestamp=at, on_delivery=lambda error, _: failed.append(error))
+    assert producer.flush(30) == 0
+
+    assert failed == [None] * len(topics.names)
+    found = [
+        TestKafka(kafka).read(name, topics[EVENTS].partitions if name == topics.events else 2) for name in topics.names
+    ]
+    assert all(abs(message.timestamp()[1] - there) < 60_000 for (message,) in found)

@@ -327,7 +327,7 @@ class FollowerProcess(Process):
         self._records = PostgresRecords(
             self.connect(autocommit=True), chain_id=CHAIN, owner=self.owner, group=GROUP, topic=DECODED,  # type: ignore[arg-type]
             partitions=PARTITIONS, lagging=lambda: world.lagging(), lease_seconds=LEASE_SECONDS,
-            republish_seconds=REPUBLISH_SECONDS, now=world.clock,
+            republish_seconds=REPUBLISH_SECONDS, now=world.clock, wall=world.clock,
         )  # fmt: skip
         self._follower = Follower(world.node, self._records, _Messages(self), world.clock)
 

@@ -135,7 +135,7 @@ def test_rule_6_a_generation_is_raised_in_one_transaction(begun: PostgresRecords
 
 def test_rule_6_a_generation_is_above_all_that_are_known_and_the_clock(records: Make, database: Connection) -> None:
     following.start(database, CHAIN, 100, None)
-    one = records(now=lambda: 5.0)
+    one = records(wall=lambda: 5.0)
     one.record(state(one), Append(refs(100, 103)), 0)
 
     first, _ = one.record(state(one), Raise(102, ()), 0)
@@ -172,6 +172,33 @@ def test_rule_6_nothing_is_recorded_without_the_lease(
     assert begun.read() is None
     assert database.execute("SELECT count(*) FROM rollbacks").fetchone() == (0,)
     assert database.execute("SELECT max(number) FROM headers").fetchone() == (109,)
+
+
+def test_the_lease_is_renewed_although_the_clock_was_set_back(records: Make, database: Connection) -> None:
+    following.start(database, CHAIN, 100, None)
+    now, wall = [1000.0], [1_700_000_000.0]
+    one = records(lease_seconds=10.0, now=lambda: now[0], wall=lambda: wall[0])
+    state(one)
+    database.execute("UPDATE processing_jobs SET lease_until = now() + interval '1 s'")
+
+    now[0] += 3.0
+    wall[0] -= 3600.0
+    state(one)
+
+    assert database.execute("SELECT lease_until > now() + interval '5 s' FROM processing_jobs").fetchone() == (True,)
+
+
+def test_rule_6_a_clock_set_back_gives_no_generation_out_twice(records: Make, database: Connection) -> None:
+    following.start(database, CHAIN, 100, None)
+    wall = [7200.0]
+    one = records(wall=lambda: wall[0])
+    one.record(state(one), Append(refs(100, 103)), 0)
+
+    first, _ = one.record(state(one), Raise(102, ()), 0)
+    wall[0] -= 3600.0
+    second, _ = one.record(state(one), Raise(102, ()), 0)
+
+    assert [each and each.generation for each in (first, second)] == [7_200_000, 7_200_001]
 
 
 def test_rule_6_a_rollback_is_owed_to_every_partition_that_has_not_applied_it(

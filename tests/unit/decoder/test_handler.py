@@ -20,7 +20,7 @@ from indexer.outputs import Output
 from indexer.records import DecodedBlock, Logs, Proof, Reason
 from indexer.topics import partition_of
 from services.decoder import handler
-from services.decoder.attempts import due_ms
+from services.decoder.attempts import due_ms, longest_waits
 from services.decoder.handler import Decoder, Refusal, Task
 from tests.unit.decoder.conftest import CHAIN, Fetch, record_of
 
@@ -251,6 +251,27 @@ def test_a_letter_says_where_the_item_began_and_how_often_it_failed(decoder: Dec
     assert (read.attempts, read.first_failed_ms, read.last_failed_ms) == (4, NOW, NOW + 3)
     assert (read.service, read.stage, read.code, read.build) == ("decoder", "fetch", "RPC_TIMEOUT", "abc")
     assert not [name for name, _ in letter.headers if name.startswith("x-retry-")]
+
+
+def test_a_letter_never_failed_last_before_it_failed_first(decoder: Decoder) -> None:
+    task = decoder.read(record_of(7))
+    for _ in range(3):
+        (again,) = decoder.failed(task, TransientError("time-out"), "fetch", NOW)
+        task = decoder.read(as_record(again))
+
+    (letter,) = decoder.failed(task, TransientError("time-out"), "fetch", NOW - 3_600_000)
+
+    assert (read_letter(as_record(letter), "").first_failed_ms, read_letter(as_record(letter), "").last_failed_ms) == (
+        NOW,
+        NOW,
+    )
+
+
+def test_no_retry_waits_longer_than_its_reader_believes(decoder: Decoder) -> None:
+    longest = longest_waits(decoder.topics)
+    for number in range(50):
+        for output in failed_again_and_again(decoder, record_of(number), TransientError("time-out"))[:3]:
+            assert due_ms(as_record(output)) - (NOW + 2) <= longest[output.topic] * 1000
 
 
 def test_poison_is_dead_at_once(decoder: Decoder) -> None:
