@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 
 class Replay(StrEnum):
@@ -18,13 +19,30 @@ class Replay(StrEnum):
     NEVER = "never"
 
 
+class Seen(StrEnum):
+    """How a code shows besides in a dead letter."""
+
+    ENDS = "ends"  # the last line of a process, exit code 1
+    FINDING = "finding"  # of an audit
+    LINE = "line"  # of commands that look
+    MARK = "mark"  # beside a row
+    READY = "ready"  # on /readyz
+    REFUSED = "refused"  # the one line of a command or service, exit code 2
+    RETRIED = "retried"  # by ourselves: logs and metrics only
+    WAITS = "waits"  # an outage
+
+
 @dataclass(frozen=True, slots=True)
 class Code:
     code: str
     section: str
     means: str
     do: str
+    by: tuple[str, ...]  # who says it
     replay: Replay | None = None  # None: no dead letter has it
+    seen: tuple[Seen, ...] = ()
+    more: str = ""  # for the page alone
+    run: tuple[str, ...] = ()  # commands
 
     @property
     def hint(self) -> str:
@@ -42,7 +60,10 @@ class Section:
 def sections() -> tuple[Section, ...]:
     """Return all codes as error_codes.toml groups them."""
     declared = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-    return tuple(Section(name, entry.pop("about"), tuple(_codes(name, entry))) for name, entry in declared.items())
+    return tuple(
+        Section(name, entry.pop("about"), tuple(_codes(name, entry.pop("by"), entry.pop("seen", []), entry)))
+        for name, entry in declared.items()
+    )
 
 
 @cache
@@ -62,7 +83,16 @@ def worth_replaying(replay: Replay) -> list[str]:
     return sorted(code.code for code in codes().values() if code.replay is replay)
 
 
-def _codes(section: str, entries: Mapping[str, Mapping[str, str]]) -> Iterator[Code]:
+def _codes(section: str, by: list[str], seen: list[str], entries: Mapping[str, Mapping[str, Any]]) -> Iterator[Code]:
     for name, entry in entries.items():
-        replay = Replay(entry["replay"]) if "replay" in entry else None
-        yield Code(name, section, entry["means"], entry["do"], replay)
+        yield Code(
+            name,
+            section,
+            entry["means"],
+            entry["do"],
+            tuple(entry.get("by", by)),
+            Replay(entry["replay"]) if "replay" in entry else None,
+            tuple(Seen(each) for each in entry.get("seen", seen)),
+            entry.get("more", ""),
+            tuple(entry.get("run", ())),
+        )
