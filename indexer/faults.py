@@ -29,6 +29,7 @@ PLACES = (
     "replay.after-commit",
     "replay.between-commit-and-mark",
     "replay.after-mark",
+    "audit.after-portion",
 )
 
 

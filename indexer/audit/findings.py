@@ -105,6 +105,16 @@ class Findings:
         }
 
 
+def findings_of(report: Mapping[str, Any]) -> Findings:
+    """Return the findings that a report was written from; raises UserError for what is no report."""
+    by_title = {kind.title: kind for kind in Kind}
+    try:
+        wrong = {by_title[e["kind"]]: Found(e["count"], e["ranges"], e["examples"]) for e in report["findings"]}
+        return Findings(wrong, {(e["job"], e["why"]): Found(e["count"], e["ranges"]) for e in report["open"]})
+    except (KeyError, TypeError):
+        raise _no_report() from None
+
+
 def to_repair(report: Mapping[str, Any]) -> Ranges | None:
     """Return the heights that a report asks to fetch again, None without one; raises UserError for what is no report.
 
@@ -123,8 +133,12 @@ def heights_of(report: Mapping[str, Any], *kinds: Kind) -> Ranges | None:
                 below = 1 if kind is Kind.PARENT else 0
                 pairs += [(max(int(first) - below, 0), int(last) + 1) for first, last in each["ranges"]]
     except (KeyError, TypeError, ValueError):
-        raise UserError("not the report of `indexer audit --json`", code="BAD_REPORT") from None
+        raise _no_report() from None
     return Ranges.of(pairs) if pairs else None
+
+
+def _no_report() -> UserError:
+    return UserError("not the report of `indexer audit --json`", code="BAD_REPORT")
 
 
 def ranges_of(mask: int, start: int) -> Iterable[tuple[int, int]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from indexer.audit.against_node import differences
 from indexer.audit.expected import account
-from indexer.audit.findings import Findings, Kind
+from indexer.audit.findings import Findings, Kind, findings_of
 from indexer.audit.rows import OWN, UNPROVEN, Decoding, StoredBlock, proven, wrongly_derived
 from indexer.chain.rules import ChainRules
 from indexer.errors import PoisonError
@@ -18,7 +18,7 @@ from indexer.storage import auditing, balances, lost_rows
 from indexer.storage.engine import Connection
 from indexer.storage.stored import load_blocks
 
-SPAN = 4096  # heights whose coverage is compared at once
+SPAN = 1024  # heights whose coverage is compared at once: a portion, after which an audit can be gone on with
 ROWS = 64  # blocks whose rows are in memory at once
 
 _ALL = (
@@ -44,11 +44,18 @@ class Audit:
     findings: Findings = field(default_factory=Findings)
     looked_at: Counter[str] = field(default_factory=Counter)
     unproven: Counter[str] = field(default_factory=Counter)  # proof that a chain's rules do not allow → blocks
+    whole_to: int | None = None  # up to here the report has all of the heights, and nothing of those above
+
+    def go_on(self, report: Mapping[str, Any]) -> None:
+        """Take over what the report of an audit that ended half-way says."""
+        self.findings = findings_of(report)
+        self.looked_at = Counter(report["looked_at"])
+        self.unproven = Counter(report["not_proven"]["blocks_without"])
 
     def heights(self, first: int, last: int, named: bool) -> Iterator[int]:
-        """Look at coverage and at every row, yielding after each part up to where everything is done."""
+        """Look at coverage and at every row, yielding after each part up to where the rows were looked at."""
         for start in range(first, last + 1, SPAN):
-            end = min(start + SPAN - 1, last)
+            end, self.whole_to = min(start + SPAN - 1, last), None
             with auditing.snapshot(self.connection):
                 span = auditing.load_span(self.connection, self.rules.chain_id, start, end, named)
                 lost = lost_rows.heights(self.connection, self.rules.chain_id, start, end)
@@ -57,6 +64,7 @@ class Audit:
             for low in range(start, end + 1, ROWS):
                 high = min(low + ROWS - 1, end)
                 self._rows(low, high)
+                self.whole_to = end + 1 if high == end else None
                 yield high + 1
 
     def beyond(self, first: int, last: int) -> None:

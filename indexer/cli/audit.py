@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from indexer.cli.numbers import BLOCK, counted
+from indexer.cli.numbers import BLOCK, ID, counted
 from indexer.errors import OutageError, UserError
 from indexer.settings import Settings
 
 if TYPE_CHECKING:
+    from indexer.audit.plan import Asked
     from indexer.audit.run import Audit
+    from indexer.cli.audit_job import Begun, Progress
     from indexer.storage.engine import Connection
-
-_SAY_SECONDS = 5.0
 
 
 @click.command("audit")
@@ -27,7 +26,11 @@ _SAY_SECONDS = 5.0
     "--sample", type=counted(0), default=100, show_default=True, help="Blocks to compare with the node; 0: none."
 )
 @click.option("--second-node", metavar="URL", help="Compare the sample with this node too.")
-@click.option("--job", is_flag=True, help="Record progress and report in the database: `batch status` shows it.")
+@click.option("--job", is_flag=True, help="Keep progress and report in the database; go on with one that was killed.")
+@click.option("--anew", is_flag=True, help="With --job: begin another, though one was killed half-way.")
+@click.option("--resume", "resumed", type=ID, metavar="AUDIT", help="Go on with one that was interrupted or paused.")
+@click.option("--pause", "paused", type=ID, metavar="AUDIT", help="Have one that runs end, to be resumed.")
+@click.option("--cancel", "cancelled", type=ID, metavar="AUDIT", help="Have one end for good.")
 @click.option("--balances/--no-balances", default=True, show_default=True, help="Compare all balances with transfers.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, as `indexer repair` takes it.")
 def audit(
@@ -36,6 +39,10 @@ def audit(
     sample: int,
     second_node: str | None,
     job: bool,
+    anew: bool,
+    resumed: int | None,
+    paused: int | None,
+    cancelled: int | None,
     balances: bool,
     as_json: bool,
 ) -> None:
@@ -48,35 +55,80 @@ def audit(
     - stored offsets against Kafka's logs
     - every column of a sample against the node
 
-    Exit code 0: nothing wrong; 1: something is.
-    """
-    from indexer.limits import HIGHEST
-    from indexer.storage import auditing, engine
+    With --job it keeps what it found of each 1,024 blocks: killed and given again, the same command goes on there.
+    `batch status` shows it.
 
-    settings = Settings.from_env().require("database_url", *(["rpc_urls"] if sample else []))
+    Exit code 0: nothing wrong; 1: something is, or it was paused or cancelled.
+    """
+    from indexer.audit.plan import Asked
+    from indexer.cli import audit_job
+    from indexer.storage import engine
+
+    for option, of in (("resumed", resumed), ("paused", paused), ("cancelled", cancelled)):
+        if of is not None:
+            audit_job.nothing_else_beside(option)
+    if paused is not None or cancelled is not None:
+        audit_job.tell("pause", paused) if paused is not None else audit_job.tell("cancel", cancelled or 0)
+        return
+    settings = Settings.from_env().require("database_url")
     with engine.connect(settings, "cli", autocommit=True) as connection:
-        to_the_lowest, to_the_highest = first is None, last is None
-        first, last, named = _range(connection, settings.chain_id, first, last)
-        run = _audit(connection, settings)
-        record = auditing.begin(connection, settings.chain_id, first, last) if job else None
-        if record is not None and not as_json:
-            click.echo(f"audit {record}", err=True)
-        say = _Progress(connection, run, record, first, last)
-        _positions(connection, settings, run)
-        for at in run.heights(first, last, named):
-            say.reached(at)
-        if to_the_highest:
-            run.beyond(last + 1, HIGHEST - 1)
-        if to_the_lowest:
-            run.beyond(0, first - 1)
-        if sample:
-            _sample(settings, run, _chosen(first, last, sample), second_node)
-        if balances:
-            run.balances()
-        report = run.report(first, last)
-        say.done(report)
+        asked = Asked(first, last, sample, balances)
+        if job and not anew:
+            resumed = audit_job.interrupted(connection, settings.chain_id, asked)
+        if resumed is not None:
+            begun = audit_job.taken_up(connection, settings.chain_id, resumed)
+        else:
+            begun = _begun(connection, settings.chain_id, asked)
+        report, record = _carry_out(connection, settings, begun, resumed, job, second_node)
     click.echo(json.dumps(report)) if as_json else _say(report, record)
     raise click.exceptions.Exit(0 if report["clean"] else 1)
+
+
+def _carry_out(
+    connection: Connection, settings: Settings, begun: Begun, record: int | None, job: bool, second_node: str | None
+) -> tuple[dict[str, Any], int | None]:
+    """Look at everything that is left; return the report, and the id of what has a row."""
+    from indexer.cli.audit_job import Progress
+    from indexer.interrupts import asked_to_end
+    from indexer.limits import HIGHEST
+    from indexer.storage import audits
+
+    asked, first, last = begun.asked, begun.first, begun.last
+    if asked.sample:
+        settings.require("rpc_urls")
+    run = _audit(connection, settings)
+    run.go_on(begun.report)
+    if record is None and job:
+        record = audits.begin(connection, settings.chain_id, first, last, begun.report)
+        click.echo(f"audit {record}", err=True)
+    with asked_to_end() as raise_if_asked:
+        progress = Progress(connection, run, begun, record, raise_if_asked)
+        with progress.interruptible():
+            if begun.anew:
+                _positions(connection, settings, run)
+            for at in run.heights(begun.start, last, asked.named):
+                progress.reached(at)
+            if asked.last is None:
+                run.beyond(last + 1, HIGHEST - 1)
+            if asked.first is None:
+                run.beyond(0, first - 1)
+            if asked.sample:
+                _sample(settings, run, _chosen(first, last, asked.sample), second_node, progress)
+            if asked.balances:
+                run.balances(progress.look)
+            report = progress.report()
+            progress.done(report)
+    return report, record
+
+
+def _begun(connection: Connection, chain_id: int, asked: Asked) -> Begun:
+    """Begin at the first height, with a report of nothing."""
+    from indexer.audit.findings import Findings
+    from indexer.cli.audit_job import Begun
+
+    first, last = _range(connection, chain_id, asked.first, asked.last)
+    nothing = {"looked_at": {}, **Findings().to_json(), "not_proven": {"blocks_without": {}}, "asked": asked.to_json()}
+    return Begun(asked, first, last, first, nothing)
 
 
 def _audit(connection: Connection, settings: Settings) -> Audit:
@@ -89,8 +141,8 @@ def _audit(connection: Connection, settings: Settings) -> Audit:
     return Audit(connection, rules_for(settings.chain_id), Decoding(models, wrapped_native(settings.chain_id)))
 
 
-def _range(connection: Connection, chain_id: int, first: int | None, last: int | None) -> tuple[int, int, bool]:
-    """Return (first, last, whether the user named a range, all of which is expected then)."""
+def _range(connection: Connection, chain_id: int, first: int | None, last: int | None) -> tuple[int, int]:
+    """Return the range, what is known taken for ends that were left open."""
     from indexer.storage import auditing
 
     known = auditing.known_range(connection, chain_id)
@@ -99,11 +151,10 @@ def _range(connection: Connection, chain_id: int, first: int | None, last: int |
             f"no block of chain {chain_id} is stored: `indexer batch queue` asks for some", code="NOTHING_STORED"
         )
     low, high = known or (0, 0)
-    named = first is not None and last is not None
     first, last = low if first is None else first, high if last is None else last
     if last < first:
         raise UserError(f"the range {first}–{last} is empty", code="BAD_RANGE")
-    return first, last, named
+    return first, last
 
 
 def _positions(connection: Connection, settings: Settings, run: Audit) -> None:
@@ -122,7 +173,7 @@ def _positions(connection: Connection, settings: Settings, run: Audit) -> None:
         run.looked_at["positions"] = compare(positions, found, run.findings)
 
 
-def _sample(settings: Settings, run: Audit, numbers: list[int], second_url: str | None) -> None:
+def _sample(settings: Settings, run: Audit, numbers: list[int], second_url: str | None, progress: Progress) -> None:
     import requests.exceptions
 
     from indexer.cli.node import answering
@@ -131,7 +182,7 @@ def _sample(settings: Settings, run: Audit, numbers: list[int], second_url: str 
     url, _ = answering(settings)  # one clear line when no node answers, or one of another chain
     try:
         for _ in run.sample(numbers, Node(url), Node(second_url) if second_url else None):
-            pass
+            progress.look()
     except requests.exceptions.RequestException as error:
         raise OutageError(f"a node stopped answering: {type(error).__name__}", code="NODE_DOWN") from None
 
@@ -140,31 +191,6 @@ def _chosen(first: int, last: int, sample: int) -> list[int]:
     from indexer.verification.sample import spread
 
     return spread(first, last, sample)
-
-
-class _Progress:
-    """Says how far an audit is, on standard error and in its row."""
-
-    def __init__(self, connection: Connection, run: Audit, record: int | None, first: int, last: int) -> None:
-        self._connection, self._run, self._record = connection, run, record
-        self._first, self._last, self._said_at = first, last, time.monotonic()
-
-    def reached(self, number: int) -> None:
-        if time.monotonic() - self._said_at < _SAY_SECONDS:
-            return
-        self._said_at = time.monotonic()
-        share = 100 * (number - self._first) / (self._last - self._first + 1)
-        click.echo(f"at block {number:,} ({share:.1f} %), {self._run.findings.count:,} findings", err=True)
-        self._note("running", number, self._run.report(self._first, self._last))
-
-    def done(self, report: dict[str, Any]) -> None:
-        self._note("clean" if report["clean"] else "findings", self._last + 1, report)
-
-    def _note(self, state: str, number: int, report: dict[str, Any]) -> None:
-        from indexer.storage import auditing
-
-        if self._record is not None:
-            auditing.note(self._connection, self._record, state, number, self._run.findings.count, report)
 
 
 def _say(report: dict[str, Any], record: int | None) -> None:

@@ -230,7 +230,8 @@ def process(
 @json_option
 def status(job: int | None, detailed: bool, everything: bool, as_json: bool) -> None:
     """Show JOB, or the jobs that are not finished; and audits that run or found something."""
-    from indexer.storage import auditing, jobs
+    from indexer.cli.audit_job import line as line_of_audit
+    from indexer.storage import audits, jobs
 
     settings = Settings.from_env().require("database_url")
     with database(settings) as connection:
@@ -239,7 +240,7 @@ def status(job: int | None, detailed: bool, everything: bool, as_json: bool) -> 
         else:
             found = jobs.all_jobs(connection, settings.chain_id, live_only=not everything)
         letters = {each.id: jobs.dead_by_code(connection, each.id) for each in found if detailed and each.dead}
-        audits = [] if job is not None or as_json else auditing.newest(connection, settings.chain_id)
+        looks = [] if job is not None or as_json else audits.newest(connection, settings.chain_id)
     say_what_is_stopped(settings)
     if as_json:
         click.echo(json.dumps([{**asdict(j), "dead_letters": letters.get(j.id)} for j in found], default=str))
@@ -251,12 +252,9 @@ def status(job: int | None, detailed: bool, everything: bool, as_json: bool) -> 
         if detailed:
             for line in _details(each, letters.get(each.id, [])):
                 click.echo(f"    {line}")
-    for audit in audits:
-        if everything or audit.state != "clean":
-            click.echo(
-                f"audit {audit.id}  {audit.state:<10} blocks {audit.from_number}–{audit.to_number},"
-                f" done to {audit.next_number - 1}, {audit.findings:,} findings"
-            )
+    for audit in looks:
+        if everything or audit.state not in ("clean", "cancelled"):
+            click.echo(line_of_audit(audit))
 
 
 def _line(job: JobStatus) -> str:

@@ -101,11 +101,11 @@ def _confirm(
 
 def _report(connection: Connection, chain_id: int, report: Any, audit_id: int | None) -> dict[str, Any]:
     """Return the report of an audit; one without findings where none was given."""
-    from indexer.storage import auditing
+    from indexer.storage import audits
 
     nothing: dict[str, Any] = {"findings": []}
     if audit_id is not None:
-        return auditing.recorded(connection, chain_id, audit_id).report or nothing
+        return audits.recorded(connection, chain_id, audit_id).report or nothing
     if report is None:
         return nothing
     try:

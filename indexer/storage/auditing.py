@@ -1,17 +1,11 @@
-"""What an audit reads of the database, span by span, and the table that it leaves its report in."""
+"""What an audit reads of the database, span by span."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
-
-from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
 
 from indexer.audit.expected import JobSpan, Span
-from indexer.errors import UserError
 from indexer.jobs.ranges import FULL_MASK, Ranges
 from indexer.storage.engine import Connection
 from indexer.topics import STRIPE
@@ -90,62 +84,6 @@ def count_stored(connection: Connection, chain_id: int, blocks: Ranges) -> int:
             changed += connection.execute(_COUNT_STORED, {"chain": chain_id, **stripes}).rowcount
     return changed
 
-
-# the table
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """One audit that was recorded."""
-
-    id: int
-    state: str
-    from_number: int
-    to_number: int
-    next_number: int
-    findings: int
-    report: dict[str, Any] | None
-
-
-def begin(connection: Connection, chain_id: int, first: int, last: int) -> int:
-    row = connection.execute(
-        "INSERT INTO audits (chain_id, from_number, to_number, next_number) VALUES (%s, %s, %s, %s) RETURNING id",
-        (chain_id, first, last, first),
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def note(
-    connection: Connection, audit: int, state: str, next_number: int, findings: int, report: Mapping[str, Any]
-) -> None:
-    connection.execute(
-        "UPDATE audits SET state = %s, next_number = %s, findings = %s, report = %s, updated_at = now() WHERE id = %s",
-        (state, next_number, findings, Jsonb(report), audit),
-    )
-
-
-def recorded(connection: Connection, chain_id: int, audit: int) -> Audit:
-    """Return one audit; raises UserError where there is none."""
-    found = _audits(connection, _AUDITS + " AND id = %(id)s", {"chain": chain_id, "id": audit})
-    if not found:
-        raise UserError(f"no audit {audit} on chain {chain_id}", code="NO_SUCH_AUDIT")
-    return found[0]
-
-
-def newest(connection: Connection, chain_id: int, most: int = 3) -> list[Audit]:
-    """Return the newest audits, newest first."""
-    return _audits(connection, _AUDITS + " ORDER BY id DESC LIMIT %(most)s", {"chain": chain_id, "most": most})
-
-
-def _audits(connection: Connection, statement: str, parameters: dict[str, object]) -> list[Audit]:
-    with connection.cursor(row_factory=class_row(Audit)) as cursor:
-        return cursor.execute(statement.encode(), parameters).fetchall()
-
-
-_AUDITS = (
-    "SELECT id, state, from_number, to_number, next_number, findings, report FROM audits WHERE chain_id = %(chain)s"
-)
 
 _KNOWN_RANGE = """
     SELECT min(low), max(high) FROM (

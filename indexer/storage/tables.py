@@ -365,7 +365,7 @@ outbox = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
-# writer: the command that audits
+# writer: the command that audits, and an operator's wishes (storage/audits.py)
 audits = Table(
     "audits",
     metadata,
@@ -373,7 +373,7 @@ audits = Table(
     Column("chain_id", BigInteger, nullable=False),
     Column("from_number", BigInteger, nullable=False),
     Column("to_number", BigInteger, nullable=False),
-    Column("state", Text, nullable=False, server_default="running"),  # running | clean | findings
+    Column("state", Text, nullable=False, server_default="running"),  # what else: storage/audits.py
     Column("next_number", BigInteger, nullable=False),  # all below was looked at
     Column("findings", BigInteger, nullable=False, server_default="0"),
     Column("report", JSONB),
