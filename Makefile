@@ -121,8 +121,9 @@ mutations: install ## Take the rules out one by one: the tests that hold each mu
 	$(BIN)/python -m tests.mutations $(ARGS)
 
 .PHONY: fuzz
-fuzz: install ## A million mutated answers of nodes and a million mutated records (ITEMS=1000000, FROM=0)
-	$(BIN)/python -m tests.fuzz --rpc $(or $(ITEMS),1000000) --avro $(or $(ITEMS),1000000) --from $(or $(FROM),0)
+fuzz: install ## A million mutated answers of nodes and a million mutated records of each kind (ITEMS=1000000, FROM=0)
+	$(BIN)/python -m tests.fuzz --rpc $(or $(ITEMS),1000000) --avro $(or $(ITEMS),1000000) \
+		--records $(or $(ITEMS),1000000) --from $(or $(FROM),0)
 
 .PHONY: bench
 bench: install ## Measure: 10,000 blocks of 40 transactions end to end, by stage

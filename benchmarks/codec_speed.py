@@ -12,7 +12,9 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from indexer.checksum import is_sealed, sealed
 from indexer.codec import decode_record, encode_block
+from indexer.inflight import Record
 from indexer.records import DecodedBlock, DecodedEvents, Header, Logs, Proof, TokenTransfers, Transactions
 
 Item = TypeVar("Item")
@@ -29,6 +31,9 @@ def main() -> None:
     size = sum(map(len, values)) / len(values)
     packed = sum(len(zlib.compress(value, 1)) for value in values) / len(values)
     print(f"CPU: encode {best(encode_block, blocks):.3f} ms, decode {best(decode_record, values):.3f} ms a block")
+    records = [Record("", 0, 0, None, value, sealed((), value)) for value in values]
+    both = best(lambda value: sealed((), value), values), best(is_sealed, records)
+    print(f"     checksum: write {both[0]:.3f} ms, compare {both[1]:.3f} ms a block")
     print(f"{size:,.0f} bytes a block, {packed:,.0f} deflated")
 
 

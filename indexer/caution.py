@@ -40,6 +40,9 @@ class Marker:
         return json.dumps(asdict(self), separators=(",", ":"))
 
 
+_TYPES = {"offset": int, "deaths": int, "cause": str, "by": str, "at_ms": int}
+
+
 @dataclass(frozen=True, slots=True)
 class Death:
     """How the predecessor in this slot ended; `counts` is False where it was killed from outside."""
@@ -52,9 +55,12 @@ class Death:
 def read_marker(text: str | None) -> Marker | None:
     """Return the marker in an offset's metadata; None for anything else."""
     try:
-        return Marker(**json.loads(text)) if text else None
-    except (ValueError, TypeError):
+        marker = Marker(**json.loads(text)) if text else None
+    except (ValueError, TypeError, RecursionError):
         return None
+    if marker is None or any(not isinstance(getattr(marker, name), kind) for name, kind in _TYPES.items()):
+        return None
+    return marker
 
 
 def after(marker: Marker, death: Death | None, slot: str, started_ms: int) -> Marker:

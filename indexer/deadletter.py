@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from indexer.errors import IndexerError
+from indexer.checksum import is_sealed
+from indexer.errors import IndexerError, PoisonError
 from indexer.inflight import Record
 
 SCHEMA = "1"
@@ -21,6 +22,8 @@ REPLAY_COUNT = PREFIX + "replay-count"  # a replayed work item carries it, and t
 RUN_ID = PREFIX + "run-id"
 ORIGIN = "x-retry-origin"  # where a work item began that is tried again, or replayed
 _MESSAGE_BYTES = 1024
+_CODE = PREFIX + "error-code"
+_ALTERED = ("CHECKSUM_MISMATCH", "RECORD_NOT_GENUINE")
 _URL = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^\s/@'\"]*@)?([^\s/?#'\")]+)([/?#][^\s'\")]*)?")
 _SECRET = re.compile(r"(?i)\b(password|passwd|secret|token|api[_-]?key|authorization)(\s*[=:]\s*)\S+")
 
@@ -163,6 +166,15 @@ def read_letter(record: Record, topic_id: str) -> Letter:
         run_id=found.get("run-id", ""),
         build=found.get("build", ""),
     )
+
+
+def is_altered(record: Record) -> bool:
+    """Tell whether nothing in a letter's value is to be believed: its code says so, or its checksum differs."""
+    try:
+        is_sealed(record)
+    except PoisonError:
+        return True
+    return any(name == _CODE and _text(value) in _ALTERED for name, value in record.headers)
 
 
 def own_headers(headers: Headers) -> list[tuple[str, bytes | None]]:

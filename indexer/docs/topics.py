@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 import schemas
+from indexer.checksum import CHECKSUM
 from indexer.topics import STRIPE, Topic, load_topics
 
 _INTRO = f"""# Topics and schemas
@@ -25,6 +26,12 @@ N partitions, P = (s + splitmix64(s ÷ N)) mod N. Runs of {STRIPE} neighbours st
 and a sample with any step spreads. So their numbers of partitions are equal and never change.
 """
 
+_HEADERS: list[tuple[str, ...]] = [
+    (f"`{CHECKSUM}`", "records of `blocks.decoded`", "CRC-32 of the value, 8 hex digits: what a persister compares"),
+    ("`x-retry-*`", "retry tiers", "attempts so far, when the next is due, the first failure, where the item began"),
+    ("`x-dlq-*`, `__streams.errors.*`", "dead letters", "where the record began, what failed and why (KIP-1034)"),
+    ("`x-dlq-replay-count`, `x-dlq-run-id`", "what is replayed", "how often, and in which run"),
+]
 _HEADINGS = ("topic", "carries", "schema", "written by", "read by", "dead letters to")
 _LIMITS = ("topic", "key", "partitions", "retention", "largest record", "compression", "cleanup", "delay")
 
@@ -38,6 +45,12 @@ def page() -> str:
             *_table(_HEADINGS, [_flow(each) for each in topics]),
             "",
             *_table(_LIMITS, [_limits(each) for each in topics]),
+            "",
+            "## Headers",
+            "",
+            "Values are text. Other headers are handed on from a work item to its block and its dead letter.",
+            "",
+            *_table(("header", "on", "says"), _HEADERS),
             "",
             "## Schema ids",
             "",

@@ -4,7 +4,8 @@ What is kept of a letter, and what is fresh:
 
 - a work item: its job and reason; a repair stays one
 - a decoded block: job and reason too, since the persister's letter is replayed as a work item of its block
-- bytes that cannot be read, with a block number known from the key: a work item of no job, whose reason is replay
+- bytes that cannot be read, or were altered, with a block number known from the key: a work item of no job, whose
+  reason is replay
 - always fresh: expected hash and generation; always one more: the replay count
 """
 
@@ -13,7 +14,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from indexer import codec
-from indexer.deadletter import ORIGIN, REPLAY_COUNT, RUN_ID, Headers, own_headers, read_letter, write_origin
+from indexer.checksum import unsealed
+from indexer.deadletter import (
+    ORIGIN,
+    REPLAY_COUNT,
+    RUN_ID,
+    Headers,
+    is_altered,
+    own_headers,
+    read_letter,
+    write_origin,
+)
 from indexer.errors import PoisonError
 from indexer.inflight import Record
 from indexer.outputs import Output
@@ -37,7 +48,9 @@ class Chosen:
 
     @property
     def original(self) -> BlockWorkItem | DecodedBlock | None:
-        """What the letter carries, if it can be read and is about a block."""
+        """What the letter carries, if it can be believed, can be read, and is about a block."""
+        if is_altered(self.record):
+            return None
         try:
             found = codec.decode_any(self.record.value or b"")
         except PoisonError:
@@ -84,8 +97,9 @@ def fate_of(letter: Chosen, fresh: Fresh, run: int, chain_id: int, topics: Topic
         return Fate(letter, "stored")
     origin = read_letter(letter.record, "").origin
     topic = origin.topic if origin.topic in topics.work else topics.name(_NORMAL)
+    own = tuple(own_headers(letter.record.headers))
     headers: Headers = (
-        *((name, value) for name, value in own_headers(letter.record.headers) if name != ORIGIN),
+        *((name, value) for name, value in unsealed(own) if name != ORIGIN),
         (ORIGIN, write_origin(origin)),
         (REPLAY_COUNT, b"%d" % (letter.replay_count + 1)),
         (RUN_ID, b"%d" % run),

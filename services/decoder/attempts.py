@@ -15,6 +15,7 @@ PREFIX = "x-retry-"
 _ATTEMPTS = PREFIX + "attempts"
 _DUE = PREFIX + "due"
 _FIRST = PREFIX + "first-failed-at"
+_LONGEST_WAIT_MS = 15 * 60_000  # more than any tier's delay: a header that somebody altered holds nothing up for good
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,12 @@ def own_headers(record: Record) -> Headers:
 
 
 def due_ms(record: Record) -> int:
-    """Return the time before which a record is not to be tried; 0 where it says nothing."""
-    return _number(next((value for name, value in record.headers if name == _DUE), None))
+    """Return the time before which a record is not to be tried; 0 where it says nothing.
+
+    Never later than 15 minutes after the record was written, as far as that is known.
+    """
+    due = _number(next((value for name, value in record.headers if name == _DUE), None))
+    return min(due, record.timestamp_ms + _LONGEST_WAIT_MS) if record.timestamp_ms > 0 else due
 
 
 def longest_waits(topics: Topics) -> dict[str, float]:

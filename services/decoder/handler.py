@@ -22,6 +22,7 @@ from indexer.chain.parse import parse_block
 from indexer.chain.prove import Proven, Unread, Wanted, genuine_header, prove
 from indexer.chain.rules import ChainRules
 from indexer.chain.verify import Mode, verify
+from indexer.checksum import sealed
 from indexer.deadletter import dead_letter_headers
 from indexer.errors import IndexerError, NotYetError, PoisonError
 from indexer.inflight import Record
@@ -166,7 +167,7 @@ class Decoder:
         number = task.item.number
         key = codec.block_key(task.item.chain_id, number)
         to = partition_of(number, self.partitions)
-        output = Output(self.topics.name(DECODED), to, key, value, own_headers(task.record))
+        output = Output(self.topics.name(DECODED), to, key, value, sealed(own_headers(task.record), value))
         if output.size > RECORD_LIMIT:
             text = f"block {number} makes a record of {output.size} bytes, the limit is {RECORD_LIMIT}"
             raise PoisonError(text, code="BLOCK_TOO_LARGE")

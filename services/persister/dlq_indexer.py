@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from psycopg.types.json import Jsonb
 
 from indexer.codec import decode_record, decode_work_item
-from indexer.deadletter import Letter, read_letter
+from indexer.deadletter import Letter, is_altered, read_letter
 from indexer.errors import FatalError, PoisonError
 from indexer.inflight import Record, TopicPartition
 from indexer.pipeline import Handled
@@ -47,8 +47,10 @@ class DeadRecord:
 
 
 def subject_of(record: Record, chain_id: int) -> Subject:
-    """Return what `record` is about: from its value, from its key where the value cannot be read."""
+    """Return what `record` is about: from its value, from its key where the value cannot be read or was altered."""
     value = record.value or b""
+    if is_altered(record):
+        return _from_key(record.key or b"", chain_id)
     try:
         item = decode_work_item(value)
         repair = item.reason is Reason.REPAIR

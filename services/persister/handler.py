@@ -6,14 +6,18 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
+from indexer.abi.wrapped import wrapped_native
+from indexer.chain.rules import rules_for
+from indexer.checksum import is_sealed
 from indexer.errors import PoisonError
 from indexer.inflight import Record, TopicPartition
 from indexer.pipeline import Handled
-from indexer.records import HIGHEST_NUMBER, Rollback
+from indexer.records import HIGHEST_NUMBER, DecodedBlock, Rollback
 from indexer.tally import Work
 from indexer.topics import partition_of
 from services.persister import packed
 from services.persister.packed import PackedBlock
+from services.persister.proving import Prover
 
 _MOST_PENDING = 128
 
@@ -27,19 +31,30 @@ class Item:
 
 
 def read(
-    record: Record, chain_id: int, partitions: int, native: ModuleType | None = None
+    record: Record, prover: Prover, partitions: int, native: ModuleType | None = None
 ) -> PackedBlock | Rollback | PoisonError:
     """Return what `record` carries.
 
+    - bytes that are not those of its checksum: poison
     - bytes that are no block and no rollback: poison
     - a height that no chain has: poison, before tables are made for it
     - another chain's block: poison (deployments that share a cluster differ in the topics' prefix)
     - a block in another partition than its height's: poison, since that partition's owner would not know of it
+    - a block without a checksum: proven as if a node had sent it; poison where it is not genuine
     """
     try:
-        value = packed.read(record.value or b"", native)
+        whole = is_sealed(record)
+        value = packed.read(record.value or b"", native if whole else None)
+        wrong = _misplaced(value, record, prover.chain.chain_id, partitions)
+        if wrong is None and not whole and isinstance(value, PackedBlock):
+            assert isinstance(value.content, DecodedBlock)
+            value.content.proofs = prover.proven(value.content)
     except PoisonError as error:
         return error
+    return wrong or value
+
+
+def _misplaced(value: PackedBlock | Rollback, record: Record, chain_id: int, partitions: int) -> PoisonError | None:
     if value.chain_id != chain_id:
         return PoisonError(f"a record of chain {value.chain_id}, we index {chain_id}", code="OTHER_CHAIN")
     number = value.number if isinstance(value, PackedBlock) else value.from_number
@@ -47,7 +62,7 @@ def read(
         return PoisonError(f"block {number}", code="IMPOSSIBLE_NUMBER")
     if isinstance(value, PackedBlock) and partition_of(number, partitions) != record.partition:
         return PoisonError(f"block {number} in partition {record.partition}", code="WRONG_PARTITION")
-    return value
+    return None
 
 
 class BlockHandler:
@@ -60,9 +75,12 @@ class BlockHandler:
         work: Work | None = None,
         native: ModuleType | None = None,
         judge: Callable[[Record], PoisonError | None] = lambda record: None,
+        prover: Prover | None = None,
     ) -> None:
+        """Without a `prover`, blocks without a checksum are proven by the chain's rules and decoded without models."""
         self._native, self._judge = native, judge
-        self._chain_id, self._partitions, self._work = chain_id, partitions, work or Work()
+        self._prover = prover or Prover(rules_for(chain_id), wrapped=wrapped_native(chain_id))
+        self._partitions, self._work = partitions, work or Work()
         self._pending: list[Record] = []
 
     def submit(self, records: Sequence[Record]) -> None:
@@ -78,7 +96,7 @@ class BlockHandler:
         return handled
 
     def _handled(self, record: Record) -> Handled[Item]:
-        value = self._judge(record) or read(record, self._chain_id, self._partitions, self._native)
+        value = self._judge(record) or read(record, self._prover, self._partitions, self._native)
         urgent = isinstance(value, Rollback) or (isinstance(value, PackedBlock) and value.reason.is_urgent)
         return Handled(record.source, record.offset, Item(record, value), len(record.value or b""), urgent)
 

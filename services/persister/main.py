@@ -8,8 +8,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
 
 from indexer import native, service
+from indexer.abi.models import load_models, wrapped_native
+from indexer.chain.rules import rules_for
+from indexer.chain.verify import Mode
 from indexer.errors import PoisonError
 from indexer.faults import hook
 from indexer.health import of_loop
@@ -31,6 +36,7 @@ from services.persister.handler import BlockHandler, Item
 from services.persister.outbox import OutboxRelay
 from services.persister.packed import PackedBlock
 from services.persister.progress import Progress
+from services.persister.proving import Prover
 from services.persister.sink import OffsetsSink
 from services.persister.store import BlockWriter, Destination
 
@@ -42,6 +48,7 @@ _MIB = 1024 * 1024
 
 def main(settings: Settings, stop: Callable[[], bool]) -> None:
     settings.require("kafka_bootstrap_servers", "database_url")
+    prover = prover_of(settings)
     admin = KafkaAdmin(settings)
     checked = admin.check(load_topics(settings.topic_prefix), DECODED, DLQ, EVENTS)
     RowConnections(settings).open().close()  # a wrong database is told before the group is joined
@@ -53,7 +60,7 @@ def main(settings: Settings, stop: Callable[[], bool]) -> None:
     companions.every(3.0, "indexes", IndexBuilder(lambda: engine.connect(settings, SERVICE, autocommit=True)))
     try:
         with guarded(settings, SERVICE, lambda item: isinstance(item.value, PoisonError)) as guard:
-            consume(settings, admin, checked, companions, guard, relay)
+            consume(settings, admin, checked, companions, guard, relay, prover)
     finally:
         companions.end()
 
@@ -65,10 +72,11 @@ def consume(
     companions: Companions,
     guard: Guard,
     relay: OutboxRelay,
+    prover: Prover,
 ) -> None:
     """Store blocks until the process is to end."""
     work, events = Work(), EventPublisher(settings)
-    pipeline = blocks(settings, admin, checked.ids, checked.partitions, work, guard)
+    pipeline = blocks(settings, admin, checked.ids, checked.partitions, work, guard, prover)
     reporter = Reporter(
         SERVICE,
         work,
@@ -98,8 +106,24 @@ def consume(
         events.close()
 
 
+def prover_of(settings: Settings) -> Prover:
+    """Return what proves blocks that came without a checksum; raises UserError for models that do not fit."""
+    return Prover(
+        rules_for(settings.chain_id),
+        load_models([Path(each) for each in settings.models]),
+        wrapped_native(settings.chain_id),
+        cast("Mode", settings.verify),
+    )
+
+
 def blocks(
-    settings: Settings, admin: KafkaAdmin, ids: Mapping[str, str], partitions: int, work: Work, guard: Guard
+    settings: Settings,
+    admin: KafkaAdmin,
+    ids: Mapping[str, str],
+    partitions: int,
+    work: Work,
+    guard: Guard,
+    prover: Prover,
 ) -> Pipeline[Item]:
     """Return the loop over `blocks.decoded`."""
     topics = load_topics(settings.topic_prefix)
@@ -130,7 +154,7 @@ def blocks(
         under_way=2 * settings.persist_blocks,
         held_bytes=2 * settings.persist_mib * _MIB,
     )
-    handler = BlockHandler(settings.chain_id, partitions, work, compiled, guard.judge)
+    handler = BlockHandler(settings.chain_id, partitions, work, compiled, guard.judge, prover)
     return Pipeline(source, handler, sink, time.monotonic, pace, watch=guard.watch, caution=guard.caution)
 
 

@@ -8,8 +8,10 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from indexer import codec
+from indexer.checksum import sealed
 from indexer.errors import OutageError
 from indexer.kafka import config
+from indexer.outputs import Headers
 from indexer.records import BlockWorkItem, Rollback
 from indexer.settings import Settings
 from indexer.topics import partition_of
@@ -39,7 +41,7 @@ class KafkaMessages:
         """Send a Rollback to these partitions, or to every one; raises OutageError."""
         key, value = b"%d:rollback" % rollback.chain_id, codec.encode_rollback(rollback)
         for partition in range(self._partitions) if partitions is None else partitions:
-            self._produce(self._decoded, partition, key, value)
+            self._produce(self._decoded, partition, key, value, sealed((), value))
         self._confirm("a rollback")
 
     def publish(self, items: Sequence[BlockWorkItem]) -> None:
@@ -49,10 +51,10 @@ class KafkaMessages:
             self._produce(self._work, partition_of(item.number, self._partitions), key, value)
         self._confirm("work items")
 
-    def _produce(self, topic: str, partition: int, key: bytes, value: bytes) -> None:
+    def _produce(self, topic: str, partition: int, key: bytes, value: bytes, headers: Headers = ()) -> None:
         while True:
             try:
-                self._producer.produce(topic, value, key, partition, on_delivery=self._note)
+                self._producer.produce(topic, value, key, partition, headers=list(headers), on_delivery=self._note)
                 return
             except BufferError:
                 asked("for the follower", self._producer.poll, 0.1)

@@ -10,6 +10,7 @@ import pytest
 from indexer import native
 from tests.fuzz.avro import AvroFuzz
 from tests.fuzz.mutations import changed_bytes, changed_json
+from tests.fuzz.records import RecordsFuzz
 from tests.fuzz.rpc import RpcFuzz, differences
 from tests.fuzz.run import run
 
@@ -22,6 +23,11 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> RpcFuzz:
     return RpcFuzz.of_chains(tmp_path_factory.mktemp("chain"), native.load("auto"))
 
 
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> AvroFuzz:
+    return AvroFuzz.of_chains(tmp_path_factory.mktemp("chain"), native.load("auto"))
+
+
 @pytest.mark.parametrize("share", range(SHARES))
 def test_a_mutated_answer_is_the_genuine_block_or_an_error_of_ours(answers: RpcFuzz, share: int) -> None:
     report = run("rpc", answers.judge, ITEMS // SHARES, share * ITEMS)
@@ -31,11 +37,22 @@ def test_a_mutated_answer_is_the_genuine_block_or_an_error_of_ours(answers: RpcF
 
 
 @pytest.mark.parametrize("share", range(SHARES))
-def test_a_mutated_record_becomes_the_same_rows_by_both_or_poison(answers: RpcFuzz, share: int) -> None:
-    report = run("avro", AvroFuzz(answers.records, native.load("auto")).judge, ITEMS // SHARES, share * ITEMS)
+def test_a_mutated_record_is_a_letter_or_nothing_proven_in_it_is_wrong(records: AvroFuzz, share: int) -> None:
+    report = run("avro", records.judge, ITEMS // SHARES, share * ITEMS)
 
     assert report.wrong == []
-    assert report.fates["rows"] > ITEMS // SHARES // 20
+    assert report.fates["altered: CHECKSUM_MISMATCH"] > ITEMS // SHARES // 3
+    assert report.fates["without checksum: RECORD_NOT_GENUINE"] > ITEMS // SHARES // 20
+    assert report.fates["without checksum: proven"] > 0
+    assert report.fates["decoded so: rows"] > ITEMS // SHARES // 20
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_a_mutated_item_letter_outcome_or_mark_is_read_or_refused(records: AvroFuzz, share: int) -> None:
+    report = run("records", RecordsFuzz(records.records).judge, ITEMS // SHARES, share * ITEMS)
+
+    assert report.wrong == []
+    assert min(report.fates[fate] for fate in ("work item: asked for", "letter: replayed", "outcome: read")) > 50
 
 
 def test_a_column_that_is_proven_and_differs_is_seen(answers: RpcFuzz) -> None:

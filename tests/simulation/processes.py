@@ -14,6 +14,7 @@ from indexer import caution, codec
 from indexer.abi.models import ModelSet
 from indexer.caution import Caution, Death, read_marker
 from indexer.chain.rules import rules_for
+from indexer.checksum import sealed
 from indexer.errors import FatalError, IndexerError, NotYetError, OutageError, PoisonError, TransientError
 from indexer.inflight import Record, TopicPartition
 from indexer.kafka.transactions import KafkaTransactionSink
@@ -304,7 +305,8 @@ class _Messages:
 
     def roll_back(self, rollback: Rollback, partitions: Any = None) -> None:
         for partition in range(PARTITIONS) if partitions is None else partitions:
-            self._send(Record(DECODED, partition, -1, b"rollback", codec.encode_rollback(rollback)))
+            value = codec.encode_rollback(rollback)
+            self._send(Record(DECODED, partition, -1, b"rollback", value, sealed((), value)))
 
     def publish(self, items: Sequence[BlockWorkItem]) -> None:
         for item in items:

@@ -15,6 +15,7 @@ from indexer.abi.wrapped import wrapped_native
 from indexer.chain.parse import parse_block
 from indexer.chain.rules import rules_for
 from indexer.chain.verify import verify
+from indexer.checksum import sealed
 from indexer.codec import encode_block
 from indexer.inflight import Record, TopicPartition
 from indexer.records import DecodedBlock
@@ -54,7 +55,8 @@ def store(settings: Settings, blocks: Iterable[DecodedBlock]) -> None:
 def _record(block: DecodedBlock) -> Record:
     number = block.header.number
     source = TopicPartition(TOPIC, partition_of(number, PARTITIONS))
-    return Record(*source, number, None, encode_block(block))
+    value = encode_block(block)
+    return Record(*source, number, None, value, sealed((), value))
 
 
 def _json(answer: Any) -> Any:

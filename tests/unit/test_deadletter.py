@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from indexer.checksum import sealed
 from indexer.deadletter import (
     Origin,
     cut,
     dead_letter_headers,
     fingerprint,
+    is_altered,
     origin_of,
     own_headers,
     read_letter,
@@ -89,6 +91,17 @@ def test_failures_that_differ_in_numbers_only_share_a_fingerprint() -> None:
     two = fingerprint("d", "s", "C", "E", "block 18 has root 0x99")
 
     assert one == two != fingerprint("d", "s", "C", "E", "another text")
+
+
+def test_a_value_is_not_believed_whose_checksum_differs_or_whose_code_says_so() -> None:
+    def about(code: str, value: bytes = b"value") -> Record:
+        headers = (*sealed((), b"value"), ("x-dlq-error-code", code.encode()))
+        return Record("blocks.dlq", 0, 0, b"key", value, headers)
+
+    assert not is_altered(about("ROW_REFUSED"))
+    assert is_altered(about("ROW_REFUSED", b"valuf"))
+    assert is_altered(about("RECORD_NOT_GENUINE"))
+    assert is_altered(about("CHECKSUM_MISMATCH"))
 
 
 def test_no_secret_leaves() -> None:

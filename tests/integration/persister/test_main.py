@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from indexer.checksum import sealed
 from indexer.codec import block_key, encode_block
 from indexer.kafka import config
 from indexer.kafka.admin import KafkaAdmin
@@ -65,7 +66,7 @@ def send(settings: Settings, numbers: range, kafka: TestKafka) -> None:
     partitions = topics["blocks.decoded"].partitions
     for number in numbers:
         value, key = encode_block(make(number)), block_key(43114, number)
-        kafka.produce(topics.decoded, partition_of(number, partitions), value, key=key)
+        kafka.produce(topics.decoded, partition_of(number, partitions), value, key=key, headers=sealed((), value))
 
 
 def built(reader: psycopg.Connection) -> bool:

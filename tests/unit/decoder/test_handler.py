@@ -13,6 +13,7 @@ from indexer.abi.compile import compile_event
 from indexer.abi.models import Model, ModelSet, wrapped_native
 from indexer.abi.signatures import parse_signature
 from indexer.chain.verify import Mode
+from indexer.checksum import sealed
 from indexer.deadletter import read_letter
 from indexer.errors import IndexerError, NotYetError, PoisonError, TransientError
 from indexer.inflight import Record
@@ -172,7 +173,16 @@ def test_a_replayed_item_hands_its_headers_on(decoder: Decoder, fetched: Fetch) 
     output = decoded(decoder, task, fetched(7))
 
     assert isinstance(output, Output)
-    assert output.headers == carried
+    assert output.headers == sealed(carried, output.value or b"")
+
+
+def test_a_block_is_sealed_anew_whatever_checksum_its_item_brought(decoder: Decoder, fetched: Fetch) -> None:
+    task = decoder.read(record_of(7, headers=sealed((), b"the letter that was replayed")))
+
+    output = decoded(decoder, task, fetched(7))
+
+    assert isinstance(output, Output)
+    assert output.headers == sealed((), output.value or b"")
 
 
 @pytest.mark.parametrize(
@@ -332,3 +342,11 @@ def test_a_history_that_somebody_else_wrote_is_read_as_none(decoder: Decoder) ->
 
     assert (task.attempts.failed, task.attempts.origin.topic) == (0, "t.blocks.work.normal")
     assert due_ms(task.record) == 0
+
+
+def test_a_due_time_that_somebody_altered_holds_nothing_up_for_good() -> None:
+    altered = replace(record_of(7, headers=(("x-retry-due", b"9" * 18),)), timestamp_ms=NOW)
+    genuine = replace(altered, headers=(("x-retry-due", b"%d" % (NOW + 720_000)),))
+
+    assert due_ms(altered) == NOW + 15 * 60_000
+    assert due_ms(genuine) == NOW + 720_000

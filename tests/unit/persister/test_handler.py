@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from indexer.chain.rules import rules_for
+from indexer.checksum import sealed
 from indexer.codec import encode_block, encode_rollback, encode_work_item
 from indexer.errors import PoisonError
 from indexer.inflight import Record
@@ -11,17 +13,18 @@ from indexer.records import BlockWorkItem, Rollback
 from indexer.topics import partition_of
 from services.persister.handler import BlockHandler, read
 from services.persister.packed import PackedBlock, Pieces
+from services.persister.proving import Prover
 from tests.support.blocks import CHAIN, BlockMaker
 from tests.support.native import compiled
 
 PARTITIONS = 4
+PROVER = Prover(rules_for(CHAIN))
 make = BlockMaker()
 
 
 def record(value: bytes | None, number: int = 7, partition: int | None = None, offset: int = 0) -> Record:
-    return Record(
-        "blocks.decoded", partition_of(number, PARTITIONS) if partition is None else partition, offset, b"k", value
-    )
+    to = partition_of(number, PARTITIONS) if partition is None else partition
+    return Record("blocks.decoded", to, offset, b"k", value, sealed((), value or b""))
 
 
 def code(value: object) -> str:
@@ -30,7 +33,7 @@ def code(value: object) -> str:
 
 
 def test_a_block_is_packed() -> None:
-    block = read(record(encode_block(make(7))), CHAIN, PARTITIONS)
+    block = read(record(encode_block(make(7))), PROVER, PARTITIONS)
 
     assert isinstance(block, PackedBlock)
     assert (block.number, block.hash) == (7, make(7).header.hash)
@@ -39,31 +42,33 @@ def test_a_block_is_packed() -> None:
 def test_a_rollback_is_decoded_in_every_partition() -> None:
     rollback = Rollback(CHAIN, 7, 3)
 
-    assert [read(record(encode_rollback(rollback), partition=p), CHAIN, PARTITIONS) for p in range(4)] == [rollback] * 4
+    assert [read(record(encode_rollback(rollback), partition=p), PROVER, PARTITIONS) for p in range(4)] == [
+        rollback
+    ] * 4
 
 
 def test_bytes_that_are_no_block_are_poison() -> None:
-    assert code(read(record(b"garbage"), CHAIN, PARTITIONS)) == "NOT_AVRO"
-    assert code(read(record(None), CHAIN, PARTITIONS)) == "NOT_AVRO"
-    assert code(read(record(encode_work_item(BlockWorkItem(CHAIN, 7))), CHAIN, PARTITIONS)) == "UNKNOWN_SCHEMA_ID"
+    assert code(read(record(b"garbage"), PROVER, PARTITIONS)) == "NOT_AVRO"
+    assert code(read(record(None), PROVER, PARTITIONS)) == "NOT_AVRO"
+    assert code(read(record(encode_work_item(BlockWorkItem(CHAIN, 7))), PROVER, PARTITIONS)) == "UNKNOWN_SCHEMA_ID"
 
 
 def test_another_chains_block_is_poison() -> None:
-    assert code(read(record(encode_block(make(7))), CHAIN + 1, PARTITIONS)) == "OTHER_CHAIN"
+    assert code(read(record(encode_block(make(7))), Prover(rules_for(CHAIN + 1)), PARTITIONS)) == "OTHER_CHAIN"
 
 
 def test_a_block_in_another_partition_than_its_heights_is_poison() -> None:
     elsewhere = (partition_of(7, PARTITIONS) + 1) % PARTITIONS
 
-    assert code(read(record(encode_block(make(7)), partition=elsewhere), CHAIN, PARTITIONS)) == "WRONG_PARTITION"
+    assert code(read(record(encode_block(make(7)), partition=elsewhere), PROVER, PARTITIONS)) == "WRONG_PARTITION"
 
 
 @pytest.mark.parametrize("number", [1 << 45, 1 << 61])
 def test_a_height_that_no_chain_has_is_poison(number: int) -> None:
     rollback = encode_rollback(Rollback(CHAIN, number, 3))
 
-    assert code(read(record(encode_block(make(number)), number=number), CHAIN, PARTITIONS)) == "IMPOSSIBLE_NUMBER"
-    assert code(read(record(rollback), CHAIN, PARTITIONS)) == "IMPOSSIBLE_NUMBER"
+    assert code(read(record(encode_block(make(number)), number=number), PROVER, PARTITIONS)) == "IMPOSSIBLE_NUMBER"
+    assert code(read(record(rollback), PROVER, PARTITIONS)) == "IMPOSSIBLE_NUMBER"
 
 
 def test_the_handler_finishes_what_was_submitted() -> None:

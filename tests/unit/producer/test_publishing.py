@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from indexer.checksum import is_sealed
 from indexer.errors import FatalError, OutageError
+from indexer.inflight import Record
 from indexer.jobs.ranges import Stripe
 from indexer.records import BlockWorkItem, Reason, Rollback
 from indexer.settings import Settings
@@ -32,13 +34,24 @@ class Client:
     refusals: list[KafkaError] = field(default_factory=list)  # of produce
     raises: KafkaError | None = None  # from poll and flush
     unanswered: list[Callable[[KafkaError | None, Any], None]] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
 
     def __call__(self, config: dict[str, Any]) -> Client:
         return self
 
-    def produce(self, *_: Any, on_delivery: Callable[[KafkaError | None, Any], None]) -> None:
+    def produce(
+        self,
+        topic: str,
+        value: bytes,
+        key: bytes,
+        partition: int,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        *,
+        on_delivery: Callable[[KafkaError | None, Any], None],
+    ) -> None:
         if self.refusals:
             raise KafkaException(self.refusals.pop())
+        self.records.append(Record(topic, partition, -1, key, value, tuple(headers)))
         self.unanswered.append(on_delivery)
 
     def poll(self, _: float) -> int:
@@ -133,3 +146,12 @@ def test_a_dead_client_of_the_follower_ends_the_process_too(client: Client) -> N
 def test_a_broker_that_does_not_answer_the_follower_is_waited_for() -> None:
     with pytest.raises(OutageError):
         messages(Client(answers=[TIMED_OUT] * 4)).roll_back(Rollback(43114, 5, 2))
+
+
+def test_a_rollback_has_the_checksum_that_a_persister_compares() -> None:
+    client = Client(answers=[None] * 4)
+    messages(client).roll_back(Rollback(43114, 5, 2))
+
+    assert [(each.topic, each.partition, is_sealed(each)) for each in client.records] == [
+        ("blocks.decoded", partition, True) for partition in range(4)
+    ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from indexer.checksum import CHECKSUM, sealed
 from indexer.codec import block_key, decode_work_item, encode_block, encode_rollback, encode_work_item
 from indexer.deadletter import Origin, dead_letter_headers
 from indexer.errors import PoisonError
@@ -94,6 +96,18 @@ def test_a_decoded_block_is_asked_for_as_a_work_item_at_normal_priority() -> Non
 @pytest.mark.parametrize("value", [b"no avro", encode_rollback(Rollback(CHAIN, 5, 2))])
 def test_what_cannot_be_read_is_asked_for_by_its_number(value: bytes) -> None:
     assert asked_for(chosen(value)) == BlockWorkItem(CHAIN, 7, 9, HASH, None, Reason.REPLAY)
+
+
+def test_nothing_is_believed_of_a_record_that_was_altered() -> None:
+    genuine = encode_block(BlockMaker()(7, job_id=5, reason=Reason.REPAIR))
+    altered = encode_block(BlockMaker()(7, job_id=6, reason=Reason.REPAIR))
+    letter = chosen(altered, topic="t.blocks.decoded")
+    letter = replace(letter, record=replace(letter.record, headers=sealed(letter.record.headers, genuine)))
+
+    assert asked_for(letter) == BlockWorkItem(CHAIN, 7, 9, HASH, None, Reason.REPLAY)
+    output = fate(letter).output
+    assert output is not None
+    assert CHECKSUM not in dict(output.headers)
 
 
 @pytest.mark.parametrize(
