@@ -18,22 +18,24 @@ from indexer import stack
 from indexer.errors import IndexerError
 from indexer.local.supervisor import Child
 from indexer.storage import engine
-from indexer.topics import DECODED, WORK, load_topics
+from indexer.topics import load_topics
 from tests.chaos.plan import Fault
+from tests.chaos.poison import POISON, Poison, poison
+from tests.chaos.reader import Origin
 from tests.support.e2e_services import Services
 
-INSIDE = {
-    "producer": ("producer.between-publish-and-record",),
-    "decoder": ("decoder.between-produce-and-commit", "decoder.before-transaction", "decoder.after-commit"),
-    "persister": (
-        "persister.inside-copy",
-        "persister.between-copy-and-commit",
-        "persister.before-copy",
-        "persister.between-commit-and-offset",
-    ),
+SERVICES = ("producer", "decoder", "persister")
+INSIDE = {  # a transaction is open
+    "decoder": ("decoder.between-produce-and-commit",),
+    "persister": ("persister.before-copy", "persister.inside-copy", "persister.between-copy-and-commit"),
 }
+BESIDE = {  # none is open yet, or none any more
+    "producer": ("producer.between-publish-and-record",),
+    "decoder": ("decoder.before-transaction", "decoder.after-commit"),
+    "persister": ("persister.before-transaction", "persister.between-commit-and-offset"),
+}
+STEPS = (2.0, 45.0, 900.0, 3600.0, 8 * 3600.0, 30 * 86400.0)  # seconds that a clock is set forward or back
 RPC = {"429": "p_429", "503": "p_5xx", "up": "p_hangup", "off": "p_truncated"}
-Origin = tuple[str, int, int]  # topic, partition, offset
 
 
 class Faults:
@@ -51,7 +53,7 @@ class Faults:
             {"bootstrap.servers": servers.bootstrap_servers, "enable.idempotence": True, "log_level": 0}
         )
         self._extra = 5  # slots of those that come and go
-        self.planted: set[Origin] = set()
+        self.planted: dict[Origin, str] = {}  # the code of the letter that must come of it
         self.done: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
         self.kills: Counter[str] = Counter()
@@ -81,7 +83,7 @@ class Faults:
         """End all faults; every server runs afterwards."""
         self._ends = [(0.0, end) for _, end in self._ends]
         self.turn()
-        for service in INSIDE:
+        for service in SERVICES:
             self._thaw_all(service)
         for place in self._running.hooks.iterdir():
             if ".fired." not in place.name:
@@ -108,7 +110,7 @@ class Faults:
 
     def _carried_out(self, fault: Fault, word: str, rest: str) -> bool:
         match word:
-            case "kill" | "freeze" if rest.split()[0] in INSIDE:
+            case "kill" | "freeze" if rest.split()[0] in SERVICES:
                 return self._strike(fault, word, *rest.split(" ", 1))
             case "kill":
                 return self._kill_server(fault, rest)
@@ -120,8 +122,10 @@ class Faults:
                 return self._twin_fault(fault, rest)
             case "another":
                 return self._join(fault, rest.split()[0])
-            case "garbage":
-                return self._plant(fault, WORK[fault.chance % 3] if "work" in rest else DECODED)
+            case "clock":
+                return self._step_clock(fault, rest.split()[2])
+            case _ if fault.kind in POISON:
+                return self._plant(poison(fault.kind, fault.chance, self._topics, int(time.time() * 1000)))
             case _:
                 depth = 1 + fault.chance % 6
                 return self._node.reorg(depth, max(1, depth + fault.chance // 8 % 4 - 1)) > 0
@@ -130,20 +134,32 @@ class Faults:
 
     def _strike(self, fault: Fault, word: str, service: str, where: str = "") -> bool:
         if where:
-            place = INSIDE[service][fault.chance % len(INSIDE[service])]
+            places = (INSIDE if where.startswith("inside") else BESIDE)[service]
+            place = places[fault.chance % len(places)]
             self._running.order(place, "kill" if word == "kill" else "stop")
             return word == "kill" or self._later(fault.lasts + 1.0, lambda: self._thaw_all(service))
-        alive = [child for child in self._running.children if child.service == service and child.pid is not None]
-        if not alive:
+        child = self._one(fault, service)
+        if child is None or child.pid is None:
             return False
-        child = alive[fault.chance % len(alive)]
-        assert child.pid is not None
         if word == "kill":
             os.kill(child.pid, signal.SIGKILL)
             self.kills[service] += 1
             return True
         os.kill(child.pid, signal.SIGSTOP)
         return self._later(fault.lasts, lambda: _continue(child))
+
+    def _one(self, fault: Fault, service: str) -> Child | None:
+        alive = [child for child in self._running.children if child.service == service and child.pid is not None]
+        return alive[fault.chance % len(alive)] if alive else None
+
+    def _step_clock(self, fault: Fault, service: str) -> bool:
+        """Set the clock of one process forward or back: every other time for a while, else for as long as it lives."""
+        child = self._one(fault, service)
+        if child is None or child.pid is None:
+            return False
+        seconds = STEPS[fault.chance // 4 % len(STEPS)] * (-1 if fault.chance // 32 % 2 else 1)
+        order = self._running.order(f"clock.{child.pid}", str(seconds))
+        return bool(fault.chance // 64 % 2) or self._later(fault.lasts, lambda: order.unlink(missing_ok=True))
 
     def _thaw_all(self, service: str) -> None:
         for child in self._running.children:
@@ -209,15 +225,17 @@ class Faults:
 
     # poison
 
-    def _plant(self, fault: Fault, role: str) -> bool:
-        topic = self._topics.name(role)
+    def _plant(self, what: Poison) -> bool:
+        topic = self._topics.name(what.role)
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             assert error is None, error
-            self.planted.add((topic, int(message.partition() or 0), int(message.offset() or 0)))
+            if what.code is not None:
+                self.planted[topic, int(message.partition() or 0), int(message.offset() or 0)] = what.code
 
-        partition = fault.chance % self._topics[role].partitions
-        self._producer.produce(topic, b"\0garbage %d" % fault.chance, b"k", partition, on_delivery=delivered)
+        self._producer.produce(
+            topic, what.value, what.key, what.partition, headers=list(what.headers), on_delivery=delivered
+        )
         return True
 
 

@@ -6,6 +6,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.chaos.poison import POISON
+
 KINDS = (
     "kill producer",
     "kill decoder",
@@ -18,6 +20,8 @@ KINDS = (
     "freeze persister",
     "freeze decoder inside a transaction",
     "freeze persister inside a transaction",
+    "kill decoder beside a transaction",
+    "kill persister beside a transaction",
     "kill broker",
     "kill database",
     "cut database connections",
@@ -31,9 +35,15 @@ KINDS = (
     "twin lies",
     "another decoder joins and leaves",
     "another persister joins and leaves",
-    "garbage on the work topic",
-    "garbage on the decoded topic",
+    "clock of a producer steps",
+    "clock of a decoder steps",
+    "clock of a persister steps",
+    *POISON,
     "fork",
+)
+OPENING = (  # one of each comes first, so that every run, however short, has faults inside both kinds of transaction
+    ("kill decoder inside a transaction", "freeze decoder inside a transaction"),
+    ("kill persister inside a transaction", "freeze persister inside a transaction"),
 )
 PAUSE = (0.6, 2.0)  # seconds between two faults
 LASTS = (0.5, 7.0)  # of a fault that ends; a session is over after 6
@@ -55,9 +65,16 @@ def schedule(seed: int, seconds: float) -> list[Fault]:
 
 
 def _drawn(dice: random.Random, seconds: float) -> Iterator[Fault]:
-    at, left = dice.uniform(*PAUSE), list[str]()
+    at, left = dice.uniform(*PAUSE), _opened(dice)
     while at < seconds:
         if not left:
             left = dice.sample(KINDS, len(KINDS))
         yield Fault(round(at, 3), left.pop(), round(dice.uniform(*LASTS), 3), dice.getrandbits(32))
         at += dice.uniform(*PAUSE)
+
+
+def _opened(dice: random.Random) -> list[str]:
+    """Return every kind in the order in which it is taken from the end: the opening, then the rest as it falls."""
+    first = dice.sample([dice.choice(kinds) for kinds in OPENING], len(OPENING))
+    rest = [kind for kind in KINDS if kind not in first]
+    return dice.sample(rest, len(rest)) + first

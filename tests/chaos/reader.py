@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -14,8 +15,10 @@ from indexer.errors import IndexerError
 from indexer.records import DecodedBlock
 from tests.support.kafka_topics import TestKafka
 
+Origin = tuple[str, int, int]  # topic, partition, offset
 Seen = tuple[int, bytes]  # offset, hash of the record
-Counted = dict[tuple[int, int], int]  # (height, generation) → records
+Block = tuple[int, int]  # height, generation
+Counted = Mapping[Block, int]  # how many of each
 
 
 class Reader:
@@ -38,9 +41,9 @@ class Reader:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         self.seen: dict[int, list[Seen]] = defaultdict(list)
-        self.counted: Counted = defaultdict(int)
+        self.blocks: dict[Origin, Block] = {}
 
-    def problems(self, allowed: Counted) -> list[str]:
+    def problems(self, allowed: Counted, planted: Collection[Origin]) -> list[str]:
         """Stop, and say what was wrong: order, what vanished or came later, too many records of a block."""
         there: dict[int, list[Seen]] = defaultdict(list)
         for message in self._kafka.read(self._topic, self._partitions):
@@ -49,17 +52,8 @@ class Reader:
         while any(len(self.seen[n]) < len(found) for n, found in there.items()) and time.monotonic() < deadline:
             time.sleep(0.1)
         self.close()
-        found = [
-            f"partition {number}: {len(self.seen[number])} records were read as they came, {len(records)} are there"
-            for number, records in there.items()
-            if self.seen[number] != records
-        ]
-        found += [
-            f"block {height}, generation {generation}: {count} records, {allowed.get((height, generation), 0)} items"
-            for (height, generation), count in sorted(self.counted.items())
-            if count > allowed.get((height, generation), 0)
-        ]
-        return found
+        counted = Counter(block for origin, block in self.blocks.items() if origin not in planted)
+        return other_records(self.seen, there) + doubled(counted, allowed)
 
     def close(self) -> None:
         self._ended.set()
@@ -71,14 +65,34 @@ class Reader:
             if message is None or message.error() is not None:
                 continue
             value = bytes(message.value() or b"")
-            self.seen[int(message.partition() or 0)].append(_seen(int(message.offset() or 0), value))
+            partition, offset = int(message.partition() or 0), int(message.offset() or 0)
+            self.seen[partition].append(_seen(offset, value))
             try:
                 record = codec.decode_record(value)
             except IndexerError:
                 continue  # planted
             if isinstance(record, DecodedBlock):
-                self.counted[record.header.number, record.generation] += 1
+                self.blocks[self._topic, partition, offset] = (record.header.number, record.generation)
         self._consumer.close()
+
+
+def other_records(seen: Mapping[int, Sequence[Seen]], there: Mapping[int, Sequence[Seen]]) -> list[str]:
+    """Say where what a reader saw as it came, by partition, is not what is there in the end."""
+    return [
+        f"partition {number}: {len(seen.get(number, ()))} records were read as they came,"
+        f" {len(there.get(number, ()))} are there"
+        for number in sorted(seen.keys() | there.keys())
+        if list(seen.get(number, ())) != list(there.get(number, ()))
+    ]
+
+
+def doubled(counted: Counted, allowed: Counted) -> list[str]:
+    """Say which blocks were decoded more often than they were asked for."""
+    return [
+        f"block {height}, generation {generation}: {count} records, {allowed.get((height, generation), 0)} items"
+        for (height, generation), count in sorted(counted.items())
+        if count > allowed.get((height, generation), 0)
+    ]
 
 
 def _seen(offset: int, value: bytes) -> Seen:

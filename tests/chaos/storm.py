@@ -158,11 +158,7 @@ class Storm:
             calm.start(producer=1, decoder=1, persister=1)
             calm.until(lambda: calm.is_done(job), 240, "the fresh index is done")
             wanted = _digest(calm)
-        return [
-            f"{table}: {found.rows[table]} rows, a fresh index has {wanted.rows[table]}, or other contents"
-            for table in wanted.rows
-            if (found.rows[table], found.hashes[table]) != (wanted.rows[table], wanted.hashes[table])
-        ]
+        return verdict.other_rows(found, wanted)
 
     def _each_node(self, **faults: Any) -> None:
         assert self.node.twin is not None
@@ -217,7 +213,7 @@ class Storm:
         try:
             self.running.until(quiet, self.weather.quiet_seconds, "everything is stored and read")
         except AssertionError as error:
-            missing = sorted(set(expected) - set(self._heights()))
+            missing = verdict.missing(expected, self._heights())
             kept = collect(self.running, keep / f"seed-{self.weather.seed}")
             what = f"{str(error).splitlines()[0]}; {len(missing)} blocks missing: {missing[:20]}; see {kept}"
             self.report.problems.append(what)

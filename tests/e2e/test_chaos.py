@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.__main__ import in_words
-from tests.chaos.plan import KINDS, schedule
 from tests.chaos.storm import Weather, run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -19,11 +18,3 @@ def test_nothing_is_lost_or_doubled_whatever_happens(tmp_path: Path, seed: int, 
 
     assert report.problems == [], in_words(report)
     assert report.kinds >= 12
-
-
-def test_a_schedule_follows_from_its_seed_and_has_every_kind_before_one_comes_twice() -> None:
-    plan = schedule(3, 90)
-
-    assert plan == schedule(3, 90)
-    assert plan != schedule(4, 90)
-    assert {fault.kind for fault in plan[: len(KINDS)]} == set(KINDS)

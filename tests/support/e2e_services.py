@@ -119,11 +119,11 @@ class Services:
 
     # faults
 
-    def order(self, place: str, word: str, slot: int | None = None) -> None:
-        """Have the first process that comes by `place` killed or frozen."""
+    def order(self, place: str, word: str, slot: int | None = None) -> Path:
+        """Have the first process that comes by `place` killed or frozen; return the file that says so."""
         name = place if slot is None else f"{place}@{slot}"
         (self.hooks / f".{name}").write_text(word)
-        (self.hooks / f".{name}").rename(self.hooks / name)  # never seen half-written
+        return (self.hooks / f".{name}").rename(self.hooks / name)  # never seen half-written
 
     def waits(self, place: str, slot: int | None = None) -> bool:
         """True while nobody has obeyed the order."""
