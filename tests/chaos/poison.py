@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from indexer.checksum import sealed
 from indexer.codec import block_key, encode_block, encode_rollback, encode_work_item
 from indexer.deadletter import ORIGIN
 from indexer.records import HIGHEST_NUMBER, BlockWorkItem, Rollback
@@ -52,15 +53,17 @@ def _on_retry(chance: int, topics: Topics, now_ms: int) -> Poison:
 def _on_decoded(chance: int, topics: Topics, now_ms: int) -> Poison:
     here, there = _of_a_block(chance, topics)
     block = encode_block(_make(here))
-    values = (
-        (b"\0garbage %d" % chance, "UNKNOWN_SCHEMA_ID"),
-        (b"", "NOT_AVRO"),
-        (block[: len(block) // 2], "NOT_AVRO"),
-        (encode_rollback(Rollback(OTHER_CHAIN, 1, 1)), "OTHER_CHAIN"),
-        (block, "WRONG_PARTITION"),
+    elsewhere, seal = (there + 1) % topics[DECODED].partitions, sealed((), block)
+    ways = (
+        Poison(DECODED, elsewhere, b"\0garbage %d" % chance, "UNKNOWN_SCHEMA_ID"),
+        Poison(DECODED, elsewhere, b"", "NOT_AVRO"),
+        Poison(DECODED, there, block[: len(block) // 2], "NOT_AVRO"),
+        Poison(DECODED, there, block[:-1] + bytes([block[-1] ^ 1]), "CHECKSUM_MISMATCH", headers=seal),
+        Poison(DECODED, elsewhere, encode_rollback(Rollback(OTHER_CHAIN, 1, 1)), "OTHER_CHAIN"),
+        Poison(DECODED, elsewhere, block, "WRONG_PARTITION", headers=seal),
+        Poison(DECODED, there, block, "RECORD_NOT_GENUINE"),
     )
-    value, code = values[chance // 64 % len(values)]
-    return Poison(DECODED, (there + 1) % topics[DECODED].partitions, value, code)
+    return ways[chance // 64 % len(ways)]
 
 
 def _refused(chance: int, topics: Topics, now_ms: int) -> Poison:
@@ -69,7 +72,8 @@ def _refused(chance: int, topics: Topics, now_ms: int) -> Poison:
     block = _make(number, generation=2 * now_ms)  # above every fork's: else it is refused before its rows are tried
     block.logs.log_index = [0, 0, *range(1, len(block.logs.log_index) - 1)]
     block.undecoded_logs = []
-    return Poison(DECODED, partition, encode_block(block), "ROW_REFUSED", block_key(CHAIN_ID, number))
+    value = encode_block(block)
+    return Poison(DECODED, partition, value, "ROW_REFUSED", block_key(CHAIN_ID, number), sealed((), value))
 
 
 def _among_letters(chance: int, topics: Topics, now_ms: int) -> Poison:

@@ -7,11 +7,15 @@ from collections.abc import Callable
 import pytest
 
 from indexer import codec
+from indexer.chain.rules import rules_for
 from indexer.errors import PoisonError
 from indexer.inflight import Record
+from indexer.records import DecodedBlock
 from indexer.topics import DECODED, DLQ, EVENTS, RETRY, WORK, load_topics, partition_of
 from services.decoder.attempts import read_attempts
 from services.persister.handler import read
+from services.persister.packed import PackedBlock
+from services.persister.proving import Prover
 from tests.chaos.plan import KINDS, OPENING, schedule
 from tests.chaos.poison import FAR, POISON, Poison, poison
 from tests.support.following import CHAIN_ID
@@ -22,6 +26,10 @@ CHANCES = range(0, 6400, 7)
 
 def planted(kind: str) -> list[Poison]:
     return [poison(kind, chance, TOPICS, NOW) for chance in CHANCES]
+
+
+def as_record(each: Poison) -> Record:
+    return Record(each.role, each.partition, 7, each.key, each.value, tuple(each.headers))
 
 
 def refusal(read: Callable[[], object]) -> str:
@@ -65,24 +73,25 @@ def test_no_decoder_takes_what_is_planted_before_it(kind: str) -> None:
 
 def test_what_is_planted_on_a_retry_topic_begins_there() -> None:
     for each in planted("garbage on a retry topic"):
-        record = Record(each.role, each.partition, 7, each.key, each.value, tuple(each.headers))
+        record = as_record(each)
         assert (read_attempts(record, {}).origin.topic, read_attempts(record, {}).origin.offset) == (each.role, 7)
 
 
 def test_no_persister_takes_what_is_planted_before_it() -> None:
     found = planted("garbage on the decoded topic")
 
-    assert len({each.code for each in found}) == 4
+    assert len({each.code for each in found}) == 6
     for each in found:
-        error = read(Record(DECODED, each.partition, 7, each.key, each.value), CHAIN_ID, TOPICS[DECODED].partitions)
+        error = read(as_record(each), Prover(rules_for(CHAIN_ID)), TOPICS[DECODED].partitions)
         assert isinstance(error, PoisonError)
         assert error.code == each.code
 
 
 def test_what_only_the_database_refuses_can_be_read_and_lies_where_it_belongs() -> None:
     for each in planted("a block that the database refuses"):
+        assert isinstance(read(as_record(each), Prover(rules_for(CHAIN_ID)), TOPICS[DECODED].partitions), PackedBlock)
         block = codec.decode_record(each.value)
-        assert not isinstance(block, codec.Rollback)
+        assert isinstance(block, DecodedBlock)
         assert block.header.number >= FAR
         assert each.partition == partition_of(block.header.number, TOPICS[DECODED].partitions)
         assert len(set(block.logs.log_index)) < len(block.logs.log_index)
