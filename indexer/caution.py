@@ -82,13 +82,18 @@ class Caution:
         self._left = _RECORDS if death is not None and death.counts else 0
         self._found: dict[TopicPartition, Marker] = {}
         self._ours: tuple[TopicPartition, Marker] | None = None
+        self._made: dict[TopicPartition, Marker] = {}  # the last of each partition
 
     def found(self, source: TopicPartition, marker: Marker | None) -> None:
         """Note what was stored with the offset of a partition that we take over, or go back to."""
         self._found.pop(source, None)
-        if marker is not None:
+        if marker is None:
+            return
+        self._left = _RECORDS
+        if marker == self._made.get(source):
+            self._found[source] = marker  # of this life, even where the clock was set back since it began
+        else:
             self._found[source] = after(marker, self._death, self._slot, self._started_ms)
-            self._left = _RECORDS
 
     def alone(self) -> bool:
         return self._left > 0
@@ -97,7 +102,8 @@ class Caution:
         """Mark a record; it is handled once the marker is stored."""
         known = self._found.get(record.source)
         blamed = known if known is not None and known.offset == record.offset else Marker(record.offset)
-        self._ours = (record.source, replace(blamed, by=self._slot, at_ms=self._now_ms()))
+        ours = replace(blamed, by=self._slot, at_ms=self._now_ms())
+        self._ours, self._made[record.source] = (record.source, ours), ours
 
     def done(self, source: TopicPartition, offset: int) -> None:
         """Note that a record is passed."""

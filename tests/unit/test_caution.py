@@ -73,6 +73,18 @@ def test_a_marker_that_is_found_makes_it_careful_whoever_died() -> None:
     assert cautious.alone()
 
 
+def test_nothing_is_condemned_by_a_clock_that_was_set_back() -> None:
+    now = [STARTED]
+    cautious = Caution("a", SEGFAULT, lambda: now[0])
+    now[0] = SEGFAULT.at_ms - 500  # before the death, and before this process began
+
+    for _ in range(DEATHS + 1):  # goes back to the committed offset again and again, as brokers that fail make it do
+        cautious.take(record(5))
+        cautious.found(P0, cautious.marker(P0, 5))
+
+    assert cautious.condemned(record(5)) is None
+
+
 def test_a_record_is_condemned_after_three_deaths_and_no_other_is() -> None:
     cautious = Caution("a", SEGFAULT, lambda: STARTED)
     cautious.found(P0, marker(deaths=DEATHS - 1))
