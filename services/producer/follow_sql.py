@@ -149,6 +149,14 @@ NOT_APPLIED = """
     GROUP BY r.from_number, r.generation ORDER BY r.generation
 """
 
+# Rows that a rollback under way will take: they still set bits, of heights whose new blocks may never have been told.
+DOOMED = """
+    SELECT h.number FROM headers h JOIN blocks b ON b.chain_id = h.chain_id AND b.number = h.number
+    WHERE h.chain_id = %(chain_id)s AND h.number / 64 = ANY(%(stripes)s)
+      AND EXISTS (SELECT FROM rollbacks r WHERE r.chain_id = %(chain_id)s
+                  AND r.from_number <= b.number AND r.generation > b.generation)
+"""
+
 # A row of another hash, unless a rollback that is under way takes it; or a rollback that a restored database forgot
 # and a persister entered: what we give out is older, or, where a fork came in between, what a header says is.
 MISMATCH = """

@@ -10,7 +10,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from indexer.clock import wall as time_of_day
-from indexer.jobs.ranges import Ranges
+from indexer.jobs.ranges import Ranges, Stripe
 from indexer.records import BlockRef, BlockWorkItem, Reason, Rollback
 from indexer.storage import jobs
 from indexer.storage.headers import expected
@@ -215,13 +215,15 @@ class PostgresRecords:
 
     def _untold(self, state: State) -> list[BlockWorkItem]:
         """Return what was recorded and not published, and what was published and got lost (PROTOCOL 9, 11)."""
-        stripes = jobs.unpublished(self._connection, state.job)
+        untold = jobs.unpublished(self._connection, state.job)
+        stripes = list(untold)
         if self._now() >= self._lost_at:
             self._lost_at = self._now() + min(_LOOK_FOR_LOST_SECONDS, self._republish_seconds)
             overdue = jobs.overdue(self._connection, state.job, self._republish_seconds)
             behind = self._lagging() if overdue else set()
             stripes += [s for s in overdue if partition_of(s.number * STRIPE, self._partitions) not in behind]
-        heights = [number for stripe in stripes for number in stripe.heights() if number < state.recorded.next]
+        heights = {number for stripe in stripes for number in stripe.heights() if number < state.recorded.next}
+        heights |= self._doomed(untold)
         if not heights:
             return []
         known = expected(self._connection, self._named["chain_id"], heights)
@@ -230,6 +232,17 @@ class PostgresRecords:
             for number, told in sorted(known.items())
             if told.hash is not None or number <= state.recorded.finalized_to
         ]
+
+    def _doomed(self, untold: Sequence[Stripe]) -> set[int]:
+        """Return the heights there that count as stored only until a rollback under way arrives.
+
+        Its follower may have died before it told their new blocks; once the bits are gone it would be too late, since
+        what is appended meanwhile marks the whole stripe as told.
+        """
+        if not untold:
+            return set()
+        named = self._all() | {"stripes": [stripe.number for stripe in untold]}
+        return {int(row[0]) for row in self._connection.execute(sql.DOOMED, named)}
 
     def _mismatch(self, state: State) -> Raise | None:
         row = self._connection.execute(sql.MISMATCH, self._all()).fetchone()

@@ -16,6 +16,11 @@ def violations(world: World) -> list[str]:
     return [*world.database.notes, *(wrong for check in checks for wrong in check(world))]
 
 
+def progress(world: World) -> list[str]:
+    """What is wrong with how far it says that it is, whatever is stored."""
+    return [*world.database.notes, *_coverage(world), *_jobs(world)]
+
+
 def wanted(world: World) -> set[int]:
     """The heights that somebody asked for and did not cancel."""
     found: set[int] = set()

@@ -22,6 +22,7 @@ Statement = Callable[["Session", Any], Any]
 TABLES = (
     "blocks", "balances", "block_processing", "chain_state", "consumer_progress", "dead_letters", "headers",
     "job_coverage", "outbox", "processing_jobs", "replay_items", "replay_runs", "rollbacks",
+    "transactions", "logs", "token_transfers", "decoded_events", "transaction_processing",
 )  # fmt: skip
 
 

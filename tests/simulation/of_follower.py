@@ -214,6 +214,11 @@ def _not_applied(s: Session, p: Any) -> list[Any]:
     return found
 
 
+def _doomed(s: Session, p: Any) -> list[Any]:
+    rows = ((number, s.get("blocks", number)) for number, _ in s.items("headers") if number // STRIPE in p["stripes"])
+    return [(number,) for number, row in rows if row is not None and _rolled_back(s, number, row["generation"])]
+
+
 def _of_another_branch(s: Session) -> Iterator[int]:
     for number, header in s.items("headers"):
         row = s.get("blocks", number)
@@ -273,6 +278,7 @@ STATEMENTS: dict[str, Statement] = {
     sql.RAISE_CANONICAL: _raise_canonical,
     sql.PRUNE: _prune,
     sql.NOT_APPLIED: _not_applied,
+    sql.DOOMED: _doomed,
     sql.MISMATCH: _mismatch,
     sql.END: _end,
     "SET LOCAL synchronous_commit = off": lambda s, p: 0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -132,7 +133,10 @@ class Fetcher:
             return NotYetError("not final, and no hash is expected", code="NOT_FINAL")
         if wanted.expected_hash not in (None, ref.hash):
             return TransientError("another hash", code="RPC_OTHER_HASH")
-        return Fetched(number, {"ref": ref}, [], "node", 100)
+        return self.fetched(number)
+
+    def fetched(self, number: int) -> Fetched:
+        return Fetched(number, {"ref": self._world.node.blocks[number]}, [], "node", 100)
 
     def completed(self, timeout: float) -> list[tuple[Any, list[Fetched | IndexerError]]]:
         if not self._world.calm and self._world.chance.random() < 0.2:
@@ -191,6 +195,14 @@ class Consumer(Process):
 
 
 class DecoderProcess(Consumer):
+    fetcher = Fetcher
+
+    def core(self) -> Decoder:
+        return SimulatedDecoder(
+            chain=rules_for(CHAIN), models=ModelSet(), wrapped=frozenset(), mode="full", topics=TOPICS,
+            partitions=PARTITIONS, topic_ids={name: name for name in TOPICS.names}, world=self.world,
+        )  # fmt: skip
+
     def start(self, death: Death | None) -> None:
         world, careful = self.world, self._careful(death)
         self._joins(
@@ -202,12 +214,8 @@ class DecoderProcess(Consumer):
             make=lambda config: TransactionalProducer(world.broker, "decoder", self.name, self.fault),
             describe=lambda source, offset: "" if (m := careful.marker(source, offset)) is None else m.text(),
         )  # fmt: skip
-        core = SimulatedDecoder(
-            chain=rules_for(CHAIN), models=ModelSet(), wrapped=frozenset(), mode="full", topics=TOPICS,
-            partitions=PARTITIONS, topic_ids={name: name for name in TOPICS.names}, world=world,
-        )  # fmt: skip
         handler = DecoderHandler(
-            core, Fetcher(world), window=16, window_bytes=10**6, endpoints=1, clock=world.clock,
+            self.core(), self.fetcher(world), window=16, window_bytes=10**6, endpoints=1, clock=world.clock,
             now_ms=lambda: int(world.now * 1000), judge=self.judge(careful),
         )  # fmt: skip
         self.pipeline = Pipeline(self.member, handler, sink, world.clock, PACE, caution=careful)
@@ -256,6 +264,12 @@ def _themselves(topics: Collection[str]) -> dict[str, str]:
 
 
 class PersisterProcess(Consumer):
+    writer: type[BlockWriter] = _Writer
+
+    @property
+    def native(self) -> ModuleType | None:
+        return None
+
     def start(self, death: Death | None) -> None:
         world, careful = self.world, self._careful(death)
         self._joins(GROUP, (DECODED,))
@@ -263,10 +277,10 @@ class PersisterProcess(Consumer):
         member = self.member
         sink = OffsetsSink(
             _Connections(self), Progress(GROUP, _themselves, careful.found, careful.marker),
-            _Writer(to, _Partitions(), fault=self.fault, now=world.clock),
+            self.writer(to, _Partitions(), fault=self.fault, now=world.clock, native=self.native),
             lambda handled, offsets: member.commit(offsets), world.clock, fault=self.fault,
         )  # fmt: skip
-        handler = PersisterHandler(CHAIN, PARTITIONS, judge=self.judge(careful))
+        handler = PersisterHandler(CHAIN, PARTITIONS, native=self.native, judge=self.judge(careful))
         self.pipeline = Pipeline(self.member, handler, sink, world.clock, PACE, caution=careful)
         self._subscribe()
 

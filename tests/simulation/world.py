@@ -132,14 +132,17 @@ class World:
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
-        statements = of_persister.STATEMENTS | of_follower.STATEMENTS
-        self.database = Database(statements, self.clock, rules=self.rules, final=self.final_hash)
+        self.database = self.tables()
         topics = dict.fromkeys((*WORK, *RETRY, DECODED, DLQ), PARTITIONS)
         self.broker = Broker(topics, self.clock, self.rules)
         self.stillness = Stillness(REPUBLISH_SECONDS, self._unread)
         self.processes = [kind(self, name) for kind, name in self.services]
         with self.operator() as session:
             of_jobs.follow(session, FIRST)
+
+    def tables(self) -> Database:
+        statements = of_persister.STATEMENTS | of_follower.STATEMENTS
+        return Database(statements, self.clock, rules=self.rules, final=self.final_hash)
 
     def rules(self, rule: str) -> bool:
         return rule not in self.without
@@ -314,13 +317,13 @@ class World:
 
     # the end
 
-    def settle(self, rounds: int = 1500) -> None:
+    def settle(self, rounds: int = 1500, blocks: int = WINDOW + 3) -> None:
         """No more faults: let everything have its effect; long pauses let what is overdue be seen."""
         self.calm, self.node_is_away, self.database_is_away = True, False, False
         if self.chance.random() < 0.5:
             self.poison.clear()
             self.killers.clear()
-        self.node.grow(WINDOW + 3)
+        self.node.grow(blocks)
         quiet = leaps = 0
         before: object = None
         at_leap: object = None

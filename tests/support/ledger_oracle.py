@@ -48,6 +48,18 @@ def _moves(log: dict[str, Any]) -> list[Move]:
     return []
 
 
+def positions(logs: Iterable[dict[str, Any]]) -> dict[tuple[str, str, int], int]:
+    """What these logs add to each holding (token, holder, id, 0 where there are none); it may be below zero."""
+    found: defaultdict[tuple[str, str, int], int] = defaultdict(int)
+    for log in logs:
+        of_its_own = int(log["topics"][3], 16) if len(log["topics"]) == 4 else 0  # ERC-721
+        for source, target, token_id, amount in _moves(log):
+            for holder, change in ((source, -amount), (target, amount)):
+                if holder != NOBODY:
+                    found[log["address"], holder, of_its_own if token_id is None else token_id] += change
+    return dict(found)
+
+
 def balances(logs: Iterable[dict[str, Any]]) -> dict[Holding, int]:
     """The balances after these logs; every one that ever changed, zeros included. None may be negative on the way."""
     found: defaultdict[Holding, int] = defaultdict(int)

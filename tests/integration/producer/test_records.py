@@ -335,6 +335,21 @@ def test_what_was_not_published_is_handed_out_until_it_is(begun: PostgresRecords
     assert begun.settle(state(begun), None).items == []
 
 
+def test_rule_6_what_counts_as_stored_until_a_rollback_arrives_is_handed_out_too(
+    begun: PostgresRecords, database: Connection
+) -> None:
+    begun.published(begun.settle(state(begun), None).items)
+    store(database, *range(100, 110))
+    database.execute("UPDATE job_coverage SET stored = wanted")
+    begun.record(state(begun), Raise(107, refs(107, 109, branch=1)), 105)  # whoever recorded it died before it told
+
+    items = begun.settle(state(begun), None).items
+
+    assert [(item.number, item.expected_hash) for item in items] == [(n, hash_of(n, 1)) for n in range(107, 110)]
+    begun.published(items)
+    assert begun.settle(state(begun), None).items == []
+
+
 def test_what_got_lost_is_handed_out_again_but_not_where_somebody_lags(records: Make, database: Connection) -> None:
     following.start(database, CHAIN, 60, None)
     behind: set[int] = set()
