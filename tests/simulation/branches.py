@@ -103,6 +103,9 @@ class Branches:
         if self.missed is None:
             self.missed, self._missed_final = list(self.chain), self._final
 
+    def fall_behind(self, blocks: int) -> None:
+        self.lag = blocks
+
     def heal(self) -> None:
         self.missed, self.lag = None, 0
 

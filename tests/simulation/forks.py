@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -99,6 +99,9 @@ class ForkWorld(World):
         self.branches = node
         self.countdown, self.stroke, self.place = 0, "", ""
         self.steps: deque[Step] = deque()
+        self._of_the_chain: dict[str, Callable[..., None]] = {
+            "grow": node.grow, "fork": node.fork, "miss": node.miss, "heal": node.heal, "lag": node.fall_behind,
+        }  # fmt: skip
         more: Any = {"node": node}
         World.__init__(self, seed, services=tuple(services), **more)
 
@@ -120,10 +123,8 @@ class ForkWorld(World):
             self.stroke, self.countdown, self.place = (*more, "")[:3]
         elif name == "wait":
             self.now += more[0]
-        elif name == "lag":
-            self.branches.lag = more[0]
         else:
-            getattr(self.branches, name)(*more)  # grow, fork, miss, heal
+            self._of_the_chain[name](*more)
 
     def _turns(self, who: str, times: int) -> None:
         for _ in range(times):
