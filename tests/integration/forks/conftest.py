@@ -26,13 +26,13 @@ def followed(deployment: Settings, chain_cache: Path, tmp_path: Path) -> Iterato
     """Start a node with `head` blocks, and services that follow it."""
     with ExitStack() as stack:
 
-        def start(head: int = 60, finality: int = 16, **options: object) -> Followed:
+        def start(head: int = 60, finality: int = 16, models: tuple[str, ...] = (), **options: object) -> Followed:
             chain = {"profile": "small", "blocks": 300, "chain_id": CHAIN_ID, "ethereum": True, "cache": chain_cache}
             node = stack.enter_context(Devchain.simulated(head=head, twin_lag=0, **{**chain, **options}))
             node.faults(finality=finality)
             assert node.twin is not None
             node.twin.faults(finality=finality)
-            settings = replace(deployment, chain_id=CHAIN_ID, lease_seconds=2.0)
+            settings = replace(deployment, chain_id=CHAIN_ID, lease_seconds=2.0, models=models)
             return stack.enter_context(Followed(settings, node, tmp_path / "services"))
 
         yield start
