@@ -18,6 +18,7 @@ from indexer.checksum import sealed
 from indexer.codec import block_key, encode_block
 from indexer.kafka import config
 from indexer.kafka.admin import KafkaAdmin
+from indexer.outputs import Headers
 from indexer.settings import Settings
 from indexer.storage import engine
 from indexer.topics import load_topics, partition_of
@@ -69,9 +70,36 @@ def send(settings: Settings, numbers: range, kafka: TestKafka) -> None:
         kafka.produce(topics.decoded, partition_of(number, partitions), value, key=key, headers=sealed((), value))
 
 
+def send_altered(settings: Settings, kafka: TestKafka) -> tuple[bytes, Headers]:
+    """Send a block whose value is another one's, and one that nobody proved; return what lies on the topic first."""
+    topics = load_topics(settings.topic_prefix)
+    partition = partition_of(7, topics["blocks.decoded"].partitions)
+    value, headers = encode_block(make(7, generation=9)), sealed((("trace", b"x"),), encode_block(make(7)))
+    kafka.produce(topics.decoded, partition, value, key=block_key(43114, 7), headers=headers)
+    kafka.produce(topics.decoded, partition, encode_block(make(7)), key=block_key(43114, 7))
+    return value, headers
+
+
 def built(reader: psycopg.Connection) -> bool:
     name = "logs_p0_address_topic0_block_number_idx"
     return rows(reader, "SELECT 1 FROM pg_indexes WHERE indexname = %s", name) != []
+
+
+def test_a_record_that_was_altered_is_a_letter_with_its_bytes_and_headers(
+    ready: Settings, reader: psycopg.Connection
+) -> None:
+    value, headers = send_altered(ready, TestKafka(ready.kafka_bootstrap_servers))
+
+    with running(ready):
+        until(lambda: len(rows(reader, "SELECT * FROM dead_letters")) == 2, "both letters are indexed")
+
+    altered, unproven = rows(
+        reader, "SELECT code, block_number, record_value, record_headers FROM dead_letters ORDER BY origin_offset"
+    )
+    own = tuple((name, bytes.fromhex(text)) for name, text in altered[3] if not name.startswith(("x-dlq-", "__")))
+    assert (altered[0], altered[1], bytes(altered[2]), own) == ("CHECKSUM_MISMATCH", 7, value, headers)
+    assert unproven[:2] == ("RECORD_NOT_GENUINE", 7)
+    assert heights(reader) == []
 
 
 @pytest.fixture
