@@ -109,10 +109,15 @@ def _authorization(item: Mapping[str, Any]) -> list[rlp.Item]:
 
 
 def number(value: str) -> int:
-    """Read a hex quantity."""
+    """Read a hex quantity; raises ValueError for what only Python takes for one, such as 0X1 or 0x1_0."""
+    if value[:2] != "0x" or not (value.isascii() and value.isalnum()):
+        raise ValueError(f"{value!r:.40} is no quantity")
     return int(value, 16)
 
 
 def octets(value: str) -> bytes:
-    """Read hex data."""
-    return bytes.fromhex(value[2:])
+    """Read hex data; raises ValueError for another prefix, and for blanks."""
+    data = bytes.fromhex(value[2:])
+    if value[:2] != "0x" or len(value) != 2 + 2 * len(data):
+        raise ValueError(f"{value!r:.40} is no hex data")
+    return data

@@ -99,6 +99,14 @@ def log_blooms(logs: Logs) -> list[int]:
     ]
 
 
+_OUTCOMES: dict[tuple[int | None, bytes | None], bytes] = {(1, None): b"\x01", (0, None): b"\x80"}
+
+
+def _root_for_status(status: int | None, root: bytes | None) -> bytes:
+    """Return the state's root, before Byzantium; of what no receipt can have nothing, which no receipts root covers."""
+    return rlp.string(root) if status is None and root else b""
+
+
 def encode_receipts(transactions: Transactions, logs: Logs) -> tuple[list[bytes], list[int]]:
     """Return the consensus encoding and the bloom bits of each transaction's receipt."""
     t = transactions
@@ -112,7 +120,7 @@ def encode_receipts(transactions: Transactions, logs: Logs) -> tuple[list[bytes]
         strict=True,
     )
     for kind, status, root, cumulative, extra, count in rows:
-        outcome = b"\x01" if status == 1 else b"\x80" if status == 0 else rlp.string(root or b"")
+        outcome = _OUTCOMES.get((status, root)) or _root_for_status(status, root)
         end = start + count
         if count:
             bits = reduce(or_, bits_of_logs[start:end])

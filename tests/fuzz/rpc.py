@@ -158,6 +158,8 @@ def differences(genuine: DecodedBlock, found: DecodedBlock) -> list[str]:
                 [price if kind < 2 else 0 for price, kind in zip(prices, genuine.transactions.type, strict=False)]
                 for prices in (ours, theirs)
             )
+        if name == "extra":  # fields are kept as the node spelled them
+            ours, theirs = ([value and value.lower() for value in column] for column in (ours, theirs))
         if ours != theirs:
             wrong.append(name)
     return wrong
