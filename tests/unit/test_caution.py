@@ -144,5 +144,5 @@ def test_a_marker_that_was_not_come_to_is_not_forgotten() -> None:
 
 def test_a_marker_travels_as_text() -> None:
     assert read_marker(marker().text()) == marker()
-    for text in ("", None, "x", "[1]", "[" * 100_000, '{"a": 1}', '{"offset": "5"}', '{"offset": 5, "deaths": null}'):
+    for text in ("", None, "x", "[1]", "[" * 4096, '{"a": 1}', '{"offset": "5"}', '{"offset": 5, "deaths": null}'):
         assert read_marker(text) is None
