@@ -52,7 +52,8 @@ def consumer(settings: Settings, group: str, assignor: str, *, queue_kib: int = 
     else:
         config["partition.assignment.strategy"] = assignor
         config["session.timeout.ms"] = int(settings.session_timeout_seconds * 1000)
-        config["heartbeat.interval.ms"] = int(min(3.0, settings.session_timeout_seconds / 4) * 1000)
+        # What a member learns of another that comes, it learns at its next heartbeat: the other waits that long.
+        config["heartbeat.interval.ms"] = int(min(3.0, settings.session_timeout_seconds / 12) * 1000)
     return config
 
 

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import click
 import psycopg
-from rich.console import Console
-from rich.live import Live
 
 from indexer.errors import OutageError
 from indexer.interrupts import asked_to_end
@@ -80,6 +78,7 @@ def process_jobs(
             supervisor.start(counts)
             finished = _watch(settings, supervisor, set(known), monitoring, keep_running, as_json, raise_if_asked)
             seconds = time.monotonic() - started
+            supervisor.dismiss("producer", "decoder")  # they end while the indexes are built
             with engine.connect(settings, "process", autocommit=True) as connection:
                 built = _build_indexes(settings, connection)
                 report = _report(connection, settings, finished, known, seconds, supervisor, built)
@@ -149,6 +148,9 @@ def _look(connection: Connection, settings: Settings, ids: set[int]) -> list[Job
 @contextmanager
 def _display(as_json: bool) -> Iterator[Show]:
     """Yield a function that shows the state: bars on a terminal, a line now and then elsewhere."""
+    from rich.console import Console
+    from rich.live import Live
+
     console = Console(stderr=as_json)
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4) as live:

@@ -6,14 +6,12 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group, RenderableType
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-
 from indexer.local.supervisor import Supervisor
 from indexer.storage.jobs import JobStatus
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from indexer.local.process import Report
 
 _WINDOW_SECONDS = 10.0
@@ -64,6 +62,11 @@ def duration(seconds: float) -> str:
 
 
 def render(found: Sequence[JobStatus], rates: Rates, supervisor: Supervisor | None) -> RenderableType:
+    """Return what a terminal shows; `rich` is imported by then, not before the services are started."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False)
     for name, justify in (("job", "right"), ("", "left"), ("stored", "right"), ("dead", "right")):
         table.add_column(name, justify="left" if justify == "left" else "right")
@@ -79,6 +82,8 @@ def render(found: Sequence[JobStatus], rates: Rates, supervisor: Supervisor | No
 
 
 def _processes(supervisor: Supervisor) -> RenderableType:
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False)
     for name in ("process", "pid", "restarts", "log"):
         table.add_column(name)

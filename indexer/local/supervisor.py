@@ -19,6 +19,7 @@ _QUICK_DEATHS = 5
 _GRACE_SECONDS = 20.0
 # Where all share the processors, decoders get too far ahead: the rest is stored while half the processors idle.
 _NICENESS = {"decoder": 5}
+_NICE_AFTER_SECONDS = 2.0  # nobody has more to do than who starts
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class Child:
     start_again_at: float = 0.0
     restarts: int = 0
     quick_deaths: int = 0
+    is_nice: bool = False
 
     @property
     def name(self) -> str:
@@ -70,7 +72,7 @@ class Supervisor:
         return child
 
     def check(self) -> None:
-        """Start again what ended.
+        """Start again what ended, and lower the priority of those that make way for others.
 
         Raises UserError when a service says that the user must change something, FatalError when one falls at once
         again and again; both with the last line of its log.
@@ -83,11 +85,19 @@ class Supervisor:
             code = child.process.poll()
             if code is not None:
                 self._after_death(child, code)
+            else:
+                self._make_nice(child)
 
     def remove(self, child: Child) -> None:
         """Stop one child in order and forget it."""
         self.children.remove(child)
         self._end([child])
+
+    def dismiss(self, *services: str) -> None:
+        """Ask these services to end; `stop` waits for them. Nothing is left for them to do."""
+        for child in self.children:
+            if child.service in services and child.process is not None:
+                child.process.send_signal(signal.SIGTERM)
 
     def stop(self) -> None:
         """Stop all in order: the producer first, so that nothing new is published, then the rest."""
@@ -112,9 +122,15 @@ class Supervisor:
                 # Ctrl-C is for us, who stop the children in order. One session: Linux weighs niceness inside a session.
                 process_group=0,
             )
+        child.started_at, child.is_nice = self.clock(), False
+
+    def _make_nice(self, child: Child) -> None:
+        """Lower the priority of a child that is to make way for its siblings, once it has started."""
+        if child.is_nice or child.pid is None or self.clock() - child.started_at < _NICE_AFTER_SECONDS:
+            return
         niceness = os.getpriority(os.PRIO_PROCESS, 0) + self.niceness.get(child.service, 0)
-        os.setpriority(os.PRIO_PROCESS, child.process.pid, niceness)
-        child.started_at = self.clock()
+        os.setpriority(os.PRIO_PROCESS, child.pid, niceness)
+        child.is_nice = True
 
     def _after_death(self, child: Child, code: int) -> None:
         last = last_line(child.log)

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from indexer.errors import FatalError, UserError
-from indexer.stack import kafka, layout, postgres, process
+from indexer.stack import coordinators, kafka, layout, postgres, process
 from indexer.stack.cache import exclusive
 from indexer.stack.layout import Folder, Layout, State
 
@@ -226,6 +226,7 @@ def _start_servers(folder: Folder, shape: Layout, state: State, remove: Path | N
             brokers[broker.id] = kafka.start(folder, broker, remove)
             started.append(brokers[broker.id])
         kafka.wait_ready(folder, brokers, shape)
+        coordinators.wait_ready(shape.bootstrap_servers)
 
     def start_postgres() -> process.Guarded:
         postgres.prepare(folder, shape)
