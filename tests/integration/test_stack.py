@@ -16,7 +16,7 @@ import psutil
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from indexer import stack
@@ -94,6 +94,14 @@ def create(servers: str, topic: str, replicas: int) -> None:
     admin.create_topics([NewTopic(topic, 1, replicas, config=settings)])[topic].result(30)
 
 
+def coordinators_answer(servers: str) -> None:
+    """Groups and transactions are asked once, as the first service does; raises where a coordinator still loads."""
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": "none"})
+    consumer.committed([TopicPartition("t", 0)], 5)
+    consumer.close()
+    Producer({"bootstrap.servers": servers, "transactional.id": "none"}).init_transactions(5)
+
+
 def test_a_stack_goes_up_is_used_survives_kills_and_goes_down(folder: Path) -> None:
     up = indexer_stack("up", "--data-dir", folder)
     assert up.exit_code == 0, up.output
@@ -101,6 +109,7 @@ def test_a_stack_goes_up_is_used_survives_kills_and_goes_down(folder: Path) -> N
     shown = json.loads(indexer_stack("status", "--json", "--data-dir", folder).stdout)
     env = indexer_stack("env", "--data-dir", folder)
     found = stack.connect(folder)
+    coordinators_answer(found.bootstrap_servers)
     create(found.bootstrap_servers, "t", 1)
     send(found.bootstrap_servers, "t", os.urandom(BIG))
     with psycopg.connect(found.database_url) as connection:
