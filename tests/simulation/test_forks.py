@@ -13,7 +13,7 @@ from tests.simulation.forks import WINDOW, ForkWorld, Step, fresh, played, recom
 from tests.simulation.laws import PARTITIONS
 from tests.simulation.of_rows import Values
 
-EXAMPLES = int(os.environ.get("FORK_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("FORK_EXAMPLES", "25"))
 
 WHO = st.sampled_from(("follower", "decoder", "persister", ""))  # "": everybody
 TURNS = st.tuples(st.just("turn"), WHO, st.integers(1, 8))
