@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-HIGHEST = 2**62  # all block numbers lie below it
+HIGHEST = 1 << 40  # all block numbers lie below it: a block a millisecond for 34 years
+HIGHEST_STORED = 1 << 62  # below it lie rows that somebody has moved, and what counts with them fits a bigint
 MOST_WINDOW, MOST_BATCH_SIZE = 1_000_000, 100_000  # blocks
 
 

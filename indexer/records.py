@@ -43,7 +43,6 @@ class Proof(IntFlag):
 
 
 NOTHING_PROVEN = Proof(0)
-HIGHEST_NUMBER = 1 << 40  # a block a millisecond for 34 years; what is above is a record that somebody altered
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def _carry_out(
     """Look at everything that is left; return the report, and the id of what has a row."""
     from indexer.cli.audit_job import Progress
     from indexer.interrupts import asked_to_end
-    from indexer.limits import HIGHEST
+    from indexer.limits import HIGHEST_STORED
     from indexer.storage import audits
 
     asked, first, last = begun.asked, begun.first, begun.last
@@ -109,7 +109,7 @@ def _carry_out(
             for at in run.heights(begun.start, last, asked.named):
                 progress.reached(at)
             if asked.last is None:
-                run.beyond(last + 1, HIGHEST - 1)
+                run.beyond(last + 1, HIGHEST_STORED - 1)
             if asked.first is None:
                 run.beyond(0, first - 1)
             if asked.sample:

@@ -14,6 +14,7 @@ from indexer.cli.numbers import BATCH_SIZE, PROCESSES, RATE, RATE_OR_NONE, WINDO
 from indexer.cli.selecting import canary_option
 from indexer.cli.stopped import say_what_is_stopped
 from indexer.errors import UserError
+from indexer.limits import HIGHEST
 from indexer.settings import Settings
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ def _queue(
     from indexer.cli import node
     from indexer.storage import jobs
 
+    if blocks.last >= HIGHEST:
+        raise UserError(f"block {blocks.last}: no chain has blocks from {HIGHEST} on", code="BAD_RANGE")
     settings = Settings.from_env().require("database_url")
     level, order = level_and_order(priorities)
     if not follow and blocks.last > (newest := node.head(settings)):

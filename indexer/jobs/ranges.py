@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from indexer.errors import UserError
-from indexer.limits import HIGHEST
+from indexer.limits import HIGHEST, HIGHEST_STORED
 from indexer.topics import STRIPE
 
 MOST_RANGES = 250_000  # of one job: a producer has them all in memory, some 300 bytes each
@@ -58,7 +58,7 @@ class Ranges:
         """
         pairs = list(pairs)
         for first, past in pairs:
-            if not 0 <= first < past <= HIGHEST:
+            if not 0 <= first < past <= HIGHEST_STORED:
                 raise UserError(f"blocks {first}–{past - 1}: not a range of block numbers", code="BAD_RANGE")
         if not pairs:
             raise UserError("no blocks: the set is empty", code="BAD_RANGE")
@@ -83,7 +83,7 @@ class Ranges:
 
     def _masked(self, number: int) -> Stripe:
         first, wanted = number * STRIPE, 0
-        at = max(bisect_right(self.pairs, (first, HIGHEST + 1)) - 1, 0)
+        at = max(bisect_right(self.pairs, (first, HIGHEST_STORED + 1)) - 1, 0)
         while at < len(self.pairs) and self.pairs[at][0] < first + STRIPE:
             low, high = max(self.pairs[at][0] - first, 0), min(self.pairs[at][1] - first, STRIPE)
             if low < high:

@@ -82,8 +82,10 @@ def parent_links(connection: Connection, chain_id: int, first: int, last: int) -
 def counts(connection: Connection, chain_id: int, first: int, last: int) -> Finding:
     """Each block has as many transactions and logs as its row says."""
     finding = Finding("counts")
-    for low in range(first, last + 1, _PORTION):
-        named = {"chain": chain_id, "first": low, "last": min(last, low + _PORTION - 1)}
+    low = _lowest_stored(connection, chain_id, first, last)
+    while low is not None:  # over the holes, which may be wide
+        past = low + _PORTION
+        named = {"chain": chain_id, "first": low, "last": min(last, past - 1)}
         rows = connection.execute(_COUNTS, named).fetchall()
         finding.looked_at += len(rows)
         for number, transactions, found_transactions, logs, found_logs in rows:
@@ -91,7 +93,15 @@ def counts(connection: Connection, chain_id: int, first: int, last: int) -> Find
                 finding.note(
                     f"block {number}: {found_transactions} of {transactions} transactions, {found_logs} of {logs} logs"
                 )
+        low = _lowest_stored(connection, chain_id, past, last)
     return finding
+
+
+def _lowest_stored(connection: Connection, chain_id: int, first: int, last: int) -> int | None:
+    row = connection.execute(
+        "SELECT min(number) FROM blocks WHERE chain_id = %s AND number BETWEEN %s AND %s", (chain_id, first, last)
+    ).fetchone()
+    return None if row is None or row[0] is None else int(row[0])
 
 
 _PORTION = 100_000  # blocks whose counts are in memory at a time

@@ -27,8 +27,9 @@ from indexer.deadletter import dead_letter_headers
 from indexer.errors import IndexerError, NotYetError, PoisonError
 from indexer.inflight import Record
 from indexer.kafka.config import RECORD_LIMIT
+from indexer.limits import HIGHEST
 from indexer.outputs import Output
-from indexer.records import HIGHEST_NUMBER, BlockWorkItem, DecodedBlock
+from indexer.records import BlockWorkItem, DecodedBlock
 from indexer.rpc.fetch import Fetched
 from indexer.rpc.raw import as_json, outlined, transactions_of
 from indexer.topics import DECODED, DLQ, RETRY, Topics, partition_of
@@ -82,7 +83,7 @@ class Decoder:
         if item.chain_id != self.chain.chain_id:
             text = f"a work item of chain {item.chain_id}, we index {self.chain.chain_id}"
             raise PoisonError(text, code="OTHER_CHAIN")
-        if not 0 <= item.number <= HIGHEST_NUMBER:
+        if not 0 <= item.number < HIGHEST:
             raise PoisonError(f"block {item.number}", code="IMPOSSIBLE_NUMBER")
         return Task(record, item, read_attempts(record, self.topic_ids))
 

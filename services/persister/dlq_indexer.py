@@ -17,8 +17,9 @@ from indexer.codec import decode_record, decode_work_item
 from indexer.deadletter import Letter, is_altered, read_letter
 from indexer.errors import FatalError, PoisonError
 from indexer.inflight import Record, TopicPartition
+from indexer.limits import HIGHEST
 from indexer.pipeline import Handled
-from indexer.records import HIGHEST_NUMBER, DecodedBlock, Reason, Rollback
+from indexer.records import DecodedBlock, Reason, Rollback
 from indexer.storage.engine import Connection
 from services.persister import sql
 from services.persister.coverage import EVERY_JOB, bits_of
@@ -152,7 +153,7 @@ class LetterWriter:
 
 
 def _checked(subject: Subject) -> Subject:
-    if subject.number is None or 0 <= subject.number <= HIGHEST_NUMBER:
+    if subject.number is None or 0 <= subject.number < HIGHEST:
         return subject
     return Subject(subject.chain_id, None, subject.job_id, subject.generation, subject.repair, True)
 

@@ -11,8 +11,9 @@ from indexer.chain.rules import rules_for
 from indexer.checksum import is_sealed
 from indexer.errors import PoisonError
 from indexer.inflight import Record, TopicPartition
+from indexer.limits import HIGHEST
 from indexer.pipeline import Handled
-from indexer.records import HIGHEST_NUMBER, DecodedBlock, Rollback
+from indexer.records import DecodedBlock, Rollback
 from indexer.tally import Work
 from indexer.topics import partition_of
 from services.persister import packed
@@ -58,7 +59,7 @@ def _misplaced(value: PackedBlock | Rollback, record: Record, chain_id: int, par
     if value.chain_id != chain_id:
         return PoisonError(f"a record of chain {value.chain_id}, we index {chain_id}", code="OTHER_CHAIN")
     number = value.number if isinstance(value, PackedBlock) else value.from_number
-    if not 0 <= number <= HIGHEST_NUMBER:
+    if not 0 <= number < HIGHEST:
         return PoisonError(f"block {number}", code="IMPOSSIBLE_NUMBER")
     if isinstance(value, PackedBlock) and partition_of(number, partitions) != record.partition:
         return PoisonError(f"block {number} in partition {record.partition}", code="WRONG_PARTITION")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from indexer.checksum import sealed
 from indexer.codec import block_key, encode_block, encode_rollback, encode_work_item
 from indexer.deadletter import ORIGIN
-from indexer.records import HIGHEST_NUMBER, BlockWorkItem, Rollback
+from indexer.limits import HIGHEST
+from indexer.records import BlockWorkItem, Rollback
 from indexer.topics import DECODED, DLQ, EVENTS, RETRY, WORK, Topics, partition_of
 from tests.support.blocks import BlockMaker
 from tests.support.following import CHAIN_ID
@@ -93,7 +94,7 @@ def _no_item(chance: int) -> tuple[bytes, str]:
         (b"", "NOT_AVRO"),
         (item[:-1], "NOT_AVRO"),
         (encode_work_item(BlockWorkItem(OTHER_CHAIN, 1)), "OTHER_CHAIN"),
-        (encode_work_item(BlockWorkItem(CHAIN_ID, HIGHEST_NUMBER + 1)), "IMPOSSIBLE_NUMBER"),
+        (encode_work_item(BlockWorkItem(CHAIN_ID, HIGHEST)), "IMPOSSIBLE_NUMBER"),
     )
     return values[chance % len(values)]
 

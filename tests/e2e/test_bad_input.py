@@ -59,6 +59,7 @@ MANIFESTS = {
         (["10", "5"], ["10–5", "empty"]),
         (["--", "-5", "5"], ["-5–5"]),
         (["1", str(2**63)], [str(2**63)]),
+        (["1", str(2**40), "--follow"], [str(2**40), "no chain"]),
         (["1", str(HEAD + 1)], [f"block {HEAD + 1}", f"the head, {HEAD}", "--follow"]),
         (["1", "5", "--priority", "urgent"], ["--priority urgent", "high, normal, low", "earliest"]),
     ],

@@ -31,8 +31,9 @@ from indexer.codec import (
 from indexer.deadletter import REPLAY_COUNT, RUN_ID, dead_letter_headers, origin_of
 from indexer.errors import NotYetError, PoisonError, TransientError
 from indexer.inflight import Record
+from indexer.limits import HIGHEST
 from indexer.outputs import Headers, Output
-from indexer.records import HIGHEST_NUMBER, BlockWorkItem, Outcome, Reason, Rollback
+from indexer.records import BlockWorkItem, Outcome, Reason, Rollback
 from indexer.replay.items import Chosen, Fresh, fate_of
 from indexer.topics import load_topics
 from services.decoder.attempts import Attempts, due_ms, write_attempts
@@ -232,7 +233,7 @@ def indexed(record: Record) -> dict[str, Any]:
         raise WrongError("jsonb has no room for the headers")
     number = row["number"]
     if number is not None:
-        if not 0 <= number <= HIGHEST_NUMBER:
+        if not 0 <= number < HIGHEST:
             raise WrongError(f"a letter of block {number}")
         bits_of([(number, row["job_id"] or 0)])
     return row

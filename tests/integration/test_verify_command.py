@@ -115,6 +115,13 @@ def test_a_part_of_the_chain_is_a_chain(sampled: Settings, command: Command) -> 
     assert command(sampled, "verify", "--from", 21, "--to", 31).code == 0
 
 
+def test_a_range_of_which_little_is_stored_is_looked_at_as_fast(stored: Settings, command: Command) -> None:
+    ran = command(stored, "verify", "--from", 1, "--to", 10**12, "--offline", "--json")
+
+    assert wrong(ran) == {"gaps": [f"blocks {HEAD + 1}–{10**12} are not stored"]}
+    assert {each["check"]: each["looked_at"] for each in ran.json()["checks"]}["counts"] == HEAD
+
+
 def test_without_a_node_the_database_is_checked_alone(stored: Settings, command: Command) -> None:
     ran = command(replace(stored, rpc_urls=()), "verify", "--offline", "--json")
 

@@ -15,7 +15,7 @@ from devchain.build import open_chain
 from devchain.client import Devchain
 from devchain.params import ChainParams
 from indexer.jobs.ranges import Ranges
-from indexer.limits import HIGHEST
+from indexer.limits import HIGHEST_STORED
 from indexer.settings import Settings
 from indexer.storage import auditing, balances, engine, jobs, lost_rows
 from services.persister.connections import PartitionKeeper
@@ -183,7 +183,7 @@ def test_rows_without_their_block_go_with_what_they_did_to_balances(stored: Sett
         removed = lost_rows.remove(connection, stored.chain_id, Ranges.of([(0, FAR + 2)]))
 
         assert removed > 100
-        assert lost_rows.heights(connection, stored.chain_id, 0, HIGHEST - 1) == []
+        assert lost_rows.heights(connection, stored.chain_id, 0, HIGHEST_STORED - 1) == []
         assert list(balances.wrong_keys(connection, stored.chain_id)) == []
 
 

@@ -64,7 +64,7 @@ def test_other_numbers_have_a_largest_too(arguments: tuple[str, ...], capsys: py
     ],
     ids=" ".join,
 )
-@pytest.mark.parametrize("value", [2**62, 2**63 - 1, 2**63])
+@pytest.mark.parametrize("value", [2**40, 2**62, 2**63])
 def test_a_block_that_no_column_can_hold_is_refused(
     arguments: tuple[str, str], value: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
