@@ -10,6 +10,7 @@ from indexer.settings import Settings
 from indexer.topics import DECODED, load_topics
 from services.producer.lag import LagReader
 from tests.support.kafka_topics import TestKafka
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 PARTITIONS = 12
@@ -32,6 +33,8 @@ def test_unread_records_lag_for_ever_and_aborted_ones_with_their_markers_do_not(
         clock.now = at
         return reader.lagging({"persister": (DECODED,)}, PARTITIONS)
 
+    # a partition of a new topic has no leader at first: then nothing is known
+    wait_for(lambda: reader.waiting("persister", (DECODED,), PARTITIONS) == 0 and reader.outage is None)
     for partition in (3, 4, 5):
         kafka.produce_in_transaction(decoded, partition, b"read")
         kafka.commit(group, decoded, partition, 1)
