@@ -32,7 +32,7 @@ def verify(first: int | None, last: int | None, sample: int, offline: bool, as_j
     Every block of a range that is named must be stored; without --from and --to, the blocks of every job that is done
     and what was followed. The ledger is compared over each stretch without a hole.
 
-    Exit code 0: nothing wrong; 1: something is.
+    Exit code 0: nothing wrong; 1: something is, or the node answered for nothing that it was asked.
     """
     from indexer.cli.batch import database
     from indexer.verification import extent
@@ -51,11 +51,12 @@ def verify(first: int | None, last: int | None, sample: int, offline: bool, as_j
             findings.append(finding)
             if not as_json:
                 _say(finding)
+    passed = all(f.passed for f in findings)
     if as_json:
-        click.echo(json.dumps({"from": first, "to": last, "checks": [asdict(f) for f in findings]}))
-    elif not any(f.wrong for f in findings):
+        click.echo(json.dumps({"from": first, "to": last, "checks": [_told(f) for f in findings]}))
+    elif passed:
         click.echo(f"blocks {first}–{last}: nothing wrong")
-    raise click.exceptions.Exit(1 if any(f.wrong for f in findings) else 0)
+    raise click.exceptions.Exit(0 if passed else 1)
 
 
 def _node(settings: Settings) -> Node:
@@ -96,9 +97,16 @@ def _stored(connection: Connection, chain_id: int) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
+def _told(finding: Finding) -> dict[str, object]:
+    return {**asdict(finding), "passed": finding.passed}
+
+
 def _say(finding: Finding) -> None:
     skipped = f", {finding.skipped:,} could not be asked" if finding.skipped else ""
-    mark = "ok   " if finding.wrong == 0 else "WRONG"
+    mark = "WRONG" if finding.wrong else "ok   " if finding.passed else "NONE "
     click.echo(f"{mark} {finding.check:<14} {finding.looked_at:,} looked at{skipped}, {finding.wrong:,} wrong")
+    if finding.silent:
+        asked = f"{finding.unanswered:,} blocks"
+        click.echo(f"        {finding.check}: the node answered for none of {asked}: use an archive node or --offline")
     for problem in finding.problems:
         click.echo(f"        {problem}")

@@ -24,7 +24,17 @@ class Finding:
     looked_at: int = 0
     wrong: int = 0
     skipped: int = 0  # what could not be asked: a contract without balanceOf, a node without that height
+    unanswered: int = 0  # of what was skipped: what the node had no answer for
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def silent(self) -> bool:
+        """The node was to be asked and answered for nothing: the check proved nothing."""
+        return self.unanswered > 0 and self.looked_at == 0
+
+    @property
+    def passed(self) -> bool:
+        return self.wrong == 0 and not self.silent
 
     def note(self, problem: str) -> None:
         self.wrong += 1
@@ -125,6 +135,7 @@ def roots(connection: Connection, node: Node, chain_id: int, numbers: Iterable[i
         stored, remote = load_block(connection, chain_id, number), node.block_hash(number)
         if stored is None or remote is None:
             finding.skipped += 1
+            finding.unanswered += remote is None
             continue
         finding.looked_at += 1
         try:

@@ -241,6 +241,34 @@ def test_a_block_of_another_fork_is_found_by_the_node(stored: Settings, command:
     assert problem.endswith("[UNEXPECTED_HASH]")
 
 
+@pytest.fixture
+def deaf(node: Node) -> Iterator[None]:
+    """For this test, the node has no block but 40 to show."""
+    node.devchain.faults(null_blocks=list(range(HEAD)))
+    yield
+    node.devchain.faults(reset=True)
+
+
+@pytest.mark.usefixtures("deaf")
+def test_a_node_that_answers_for_no_block_proves_nothing(stored: Settings, command: Command) -> None:
+    ran = command(stored, "verify", "--to", HEAD - 1)
+    report = command(stored, "verify", "--to", HEAD - 1, "--json")
+
+    assert (ran.code, report.code) == (1, 1)
+    assert "NONE  roots          0 looked at, 40 could not be asked, 0 wrong" in ran.out.splitlines()
+    assert "roots: the node answered for none of 40 blocks: use an archive node or --offline" in ran.out
+    assert "nothing wrong" not in ran.out
+    assert [each["check"] for each in report.json()["checks"] if not each["passed"]] == ["roots"]
+
+
+@pytest.mark.usefixtures("deaf")
+def test_a_node_that_answers_for_some_blocks_proves_those(stored: Settings, command: Command) -> None:
+    ran = command(stored, "verify", "--to", HEAD)
+
+    assert ran.code == 0
+    assert "ok    roots          1 looked at, 40 could not be asked, 0 wrong" in ran.out.splitlines()
+
+
 def test_a_deleted_log_is_found(stored: Settings, command: Command) -> None:
     with changing(stored) as connection:
         row = connection.execute(

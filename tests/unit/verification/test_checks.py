@@ -66,3 +66,11 @@ def test_a_finding_counts_all_problems_and_keeps_some() -> None:
 
     assert finding.wrong == 1_000
     assert finding.problems == [f"block {number}" for number in range(20)]
+
+
+def test_a_check_of_which_the_node_answered_nothing_is_not_passed() -> None:
+    assert Finding("roots").passed
+    assert Finding("roots", looked_at=1, skipped=9, unanswered=9).passed
+    assert Finding("ledger", skipped=9).passed  # contracts without balanceOf prove nothing wrong
+    assert not Finding("roots", skipped=9, unanswered=9).passed
+    assert not Finding("roots", looked_at=1, wrong=1).passed
