@@ -25,6 +25,7 @@ _NAME_BYTES = 63  # PostgreSQL cuts application_name there
 _CONNECT_SECONDS = 5
 _LAST_PORT = 65_535
 _WAY_OUT = "run `indexer db migrate`"
+_ENCODING = "UTF8"  # of the database and of every connection: nothing depends on the defaults of either side
 
 
 def application_name(settings: Settings, service: str) -> str:
@@ -43,11 +44,13 @@ def application_prefix(settings: Settings, service: str) -> str:
 def connect(settings: Settings, service: str, *, autocommit: bool = False, check: bool = True) -> Connection:
     """Connect for `service`; raises OutageError DATABASE_DOWN, or UserError when it is not our database.
 
-    `check` compares the database's revision with what this code needs.
+    The database's encoding is always looked at: the server tells it unasked. `check` compares the database's revision
+    with what this code needs.
     """
     url = psycopg_url(settings.database_url)
     connection = _connect(url, application_name(settings, service))
     try:
+        check_encoding(connection.info.parameter_status("server_encoding"))
         if check:
             check_revision(connection)
         connection.autocommit = autocommit
@@ -116,6 +119,16 @@ def _check_parts(info: Mapping[str, Any]) -> None:
             raise UserError(text, code="DATABASE_URL_INVALID")
 
 
+def check_encoding(encoding: str | None) -> None:
+    """Raise UserError for a database that could not keep every text as it is; None, of a pooler, is not known."""
+    if encoding is not None and encoding != _ENCODING:
+        raise UserError(
+            f"the database's encoding is {encoding}; it must be {_ENCODING}: make it anew by"
+            f" CREATE DATABASE … ENCODING '{_ENCODING}' TEMPLATE template0",
+            code="DATABASE_ENCODING",
+        )
+
+
 def check_revision(connection: Connection) -> None:
     """Raise UserError unless the database is at a revision that this code works with."""
     found = current_revision(connection)
@@ -141,7 +154,7 @@ def current_revision(connection: Connection) -> str | None:
 def _connect(url: str, name: str) -> Connection:
     info = conninfo_to_dict(url)
     wanted = {"connect_timeout": _CONNECT_SECONDS, "keepalives_idle": 10, "keepalives_interval": 5}
-    options = {**wanted, **info, "application_name": name}
+    options = {**wanted, **info, "application_name": name, "client_encoding": _ENCODING}
     try:
         return psycopg.connect(make_conninfo("", **options), prepare_threshold=2)
     except psycopg.OperationalError as error:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from indexer.errors import OutageError, UserError
 from indexer.settings import Settings
@@ -15,6 +18,7 @@ from indexer.storage.migrate import check, migrate, newest_revision
 from indexer.storage.partitions import ensure_partitions
 from tests.support.command_line import Command
 from tests.support.rows import insert_blocks
+from tests.support.stack import unique
 
 pytestmark = pytest.mark.integration
 
@@ -70,6 +74,43 @@ def test_another_revision_is_refused(migrated: Settings, database: engine.Connec
     engine.connect(migrated, "persister").close()  # a newer one only adds
     with pytest.raises(UserError, match="newer release"):
         migrate(migrated)
+
+
+@pytest.fixture(params=["SQL_ASCII", "LATIN1"])
+def strange(request: pytest.FixtureRequest, postgres: str) -> Iterator[tuple[str, Settings]]:
+    """An encoding that is not UTF8, and settings with an empty database in it."""
+    name = unique("strange")
+    with psycopg.connect(postgres, autocommit=True) as server:
+        statement = "CREATE DATABASE {} ENCODING {} LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        server.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Literal(request.param)))
+        yield request.param, Settings(database_url=urlsplit(postgres)._replace(path=f"/{name}").geturl())
+        server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.mark.parametrize("arguments", [("db", "migrate"), ("db", "check"), ("batch", "status")])
+def test_a_database_that_is_not_in_utf8_is_refused_in_one_line(
+    strange: tuple[str, Settings], command: Command, arguments: tuple[str, str]
+) -> None:
+    encoding, settings = strange
+
+    ran = command(settings, *arguments)
+
+    assert (ran.code, ran.out) == (2, "")
+    (line,) = ran.err.splitlines()
+    assert f"the database's encoding is {encoding}; it must be UTF8: " in line
+    assert "ENCODING 'UTF8' TEMPLATE template0" in line
+
+
+def test_a_connection_speaks_utf8_whatever_its_surroundings_say(
+    migrated: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    asking = replace(migrated, database_url=f"{migrated.database_url}?client_encoding=LATIN1")
+
+    for settings in (migrated, asking):
+        with engine.connect(settings, "test") as connection:
+            assert connection.execute("SHOW client_encoding").fetchone() == ("UTF8",)
+            assert connection.execute("SELECT length(%s)", ("→ü",)).fetchone() == (2,)
 
 
 def test_a_wrong_address_user_or_name_is_told_without_the_password(migrated: Settings) -> None:
