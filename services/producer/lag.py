@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from indexer.kafka import config
 from indexer.settings import Settings
+
+log = logging.getLogger(__name__)
 
 _MARKERS = 1  # a transaction's marker takes an offset that no consumer ever reads
 _TAIL_SECONDS = 10.0
@@ -100,16 +103,20 @@ class LagReader:
         self._stillness = Stillness(settings.republish_seconds, Tail(settings).unread)
         self.outage: str | None = None  # code, while the brokers do not answer
 
-    def lagging(self, groups: Mapping[str, Collection[str]], partitions: int) -> set[int]:
+    def lagging(self, groups: Mapping[str, Collection[str]], partitions: int) -> set[int] | None:
         """Return the partition numbers at which any of the groups (name → topics) still has records to read.
 
-        Raises KafkaException when the brokers do not answer: then nothing is known, and nothing is to be concluded.
+        None when the brokers do not tell: then nothing is known, and nothing is to be concluded.
         """
         behind = set()
-        for group, topics in groups.items():
-            for source, (committed, end) in self._offsets(group, topics, partitions).items():
-                if self._stillness.lags(source, committed, end, self._now()):
-                    behind.add(source[1])
+        try:
+            for group, topics in groups.items():
+                for source, (committed, end) in self._offsets(group, topics, partitions).items():
+                    if self._stillness.lags(source, committed, end, self._now()):
+                        behind.add(source[1])
+        except KafkaException as error:
+            log.warning("lag unknown, nothing is published again: %s", error.args[0].str())
+            return None
         return behind
 
     def waiting(self, group: str, topics: Collection[str], partitions: int) -> int:

@@ -16,8 +16,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaException
-
 from indexer.faults import hook
 from indexer.jobs.ranges import Ranges, Stripe
 from indexer.jobs.strategies import strategy
@@ -177,10 +175,8 @@ class ProducerLoop:
         lost = jobs.overdue(self._connection, job_id, self._settings.republish_seconds)
         if not lost:
             return
-        try:
-            behind = self._lag.lagging({"decoder": (*WORK, *RETRY), "persister": (DECODED,)}, self._partitions)
-        except KafkaException as error:
-            log.warning("job %d: lag unknown, nothing is published again: %s", job_id, error.args[0].str())
+        behind = self._lag.lagging({"decoder": (*WORK, *RETRY), "persister": (DECODED,)}, self._partitions)
+        if behind is None:
             return
         lost = [s for s in lost if partition_of(s.number * 64, self._partitions) not in behind]
         if lost:

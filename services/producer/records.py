@@ -23,7 +23,7 @@ from services.producer.head import Append, Raise, Recorded, Skip, Stop
 log = logging.getLogger(__name__)
 
 _LOOK_FOR_LOST_SECONDS = 5.0
-Lagging = Callable[[], set[int]]  # partitions at which decoders or persisters have something to read
+Lagging = Callable[[], "set[int] | None"]  # partitions at which decoders or persisters lag; None: nobody knows
 
 
 class PostgresRecords:
@@ -220,8 +220,9 @@ class PostgresRecords:
         if self._now() >= self._lost_at:
             self._lost_at = self._now() + min(_LOOK_FOR_LOST_SECONDS, self._republish_seconds)
             overdue = jobs.overdue(self._connection, state.job, self._republish_seconds)
-            behind = self._lagging() if overdue else set()
-            stripes += [s for s in overdue if partition_of(s.number * STRIPE, self._partitions) not in behind]
+            behind = self._lagging() if overdue else None
+            if behind is not None:
+                stripes += [s for s in overdue if partition_of(s.number * STRIPE, self._partitions) not in behind]
         heights = {number for stripe in stripes for number in stripe.heights() if number < state.recorded.next}
         heights |= self._doomed(untold)
         if not heights:

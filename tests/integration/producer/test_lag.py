@@ -29,7 +29,7 @@ def test_unread_records_lag_for_ever_and_aborted_ones_with_their_markers_do_not(
     group, clock = deployment.topic_prefix + "persister", Clock()
     reader = LagReader(replace(deployment, republish_seconds=600.0), clock)
 
-    def behind(at: float) -> set[int]:
+    def behind(at: float) -> set[int] | None:
         clock.now = at
         return reader.lagging({"persister": (DECODED,)}, PARTITIONS)
 
@@ -44,3 +44,9 @@ def test_unread_records_lag_for_ever_and_aborted_ones_with_their_markers_do_not(
     assert behind(0.0) == {4, 5}  # at 3 there is one offset more, and a look says that it is a marker
     assert behind(601.0) == {5}
     assert behind(1300.0) == {5}
+
+
+def test_of_partitions_that_the_brokers_do_not_tell_about_nothing_is_known(deployment: Settings) -> None:
+    reader = LagReader(deployment)
+
+    assert reader.lagging({"persister": (DECODED,)}, PARTITIONS + 1) is None

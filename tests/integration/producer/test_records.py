@@ -353,14 +353,20 @@ def test_rule_6_what_counts_as_stored_until_a_rollback_arrives_is_handed_out_too
 def test_what_got_lost_is_handed_out_again_but_not_where_somebody_lags(records: Make, database: Connection) -> None:
     following.start(database, CHAIN, 60, None)
     behind: set[int] = set()
+    known = [True]
     now = [0.0]
-    one = records(republish_seconds=5.0, lagging=lambda: behind, now=lambda: now[0])
+    one = records(republish_seconds=5.0, lagging=lambda: behind if known[0] else None, now=lambda: now[0])
     _, items = one.record(state(one), Append(refs(60, 66)), 0)
     one.published(items)
     database.execute("UPDATE job_coverage SET published_at = now() - interval '1 minute'")
     lost = one.settle(state(one), None).items
     assert [item.number for item in lost] == list(range(60, 67))
 
+    known[0] = False
+    now[0] += 10
+    assert one.settle(state(one), None).items == []
+
+    known[0] = True
     behind.update(range(PARTITIONS))
     now[0] += 10
     assert one.settle(state(one), None).items == []
