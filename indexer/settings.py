@@ -80,11 +80,9 @@ class Settings:
         """Return self; raises UserError naming what is not set and how to get it."""
         missing = [name.upper() for name in names if not getattr(self, name)]
         if missing:
-            raise UserError(
-                f"{', '.join(missing)} not set: export it, put it into .env,"
-                ' or start a local stack and run `eval "$(indexer stack env)"`',
-                code="SETTING_MISSING",
-            )
+            of_stack = bool({"KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL"} & set(missing))
+            stack = ', or start a local stack and run `eval "$(indexer stack env)"`' if of_stack else ""
+            raise UserError(f"{', '.join(missing)} not set: export it, put it into .env{stack}", code="SETTING_MISSING")
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -80,6 +81,9 @@ def _unexpected(error: Exception) -> int:
     """Say what happened and where; an error's own text, which may quote an address with its password, is left out."""
     if isinstance(error, OSError) and error.filename is not None:
         click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        return 1
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EPIPE):
+        click.echo(f"error: the output cannot be written: {error.strerror}", err=True)
         return 1
     if any(each.__name__ == "OperationalError" and each.__module__ == "psycopg" for each in type(error).__mro__):
         click.echo(

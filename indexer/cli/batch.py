@@ -307,7 +307,8 @@ def set_(job: int, window: int | None, rate: float | None, priority: str | None,
     settings = Settings.from_env().require("database_url")
     with database(settings) as connection:
         jobs.change_job(connection, settings.chain_id, job, changes)
-    click.echo(f"job {job}: " + ", ".join(f"{name} {value}" for name, value in changes.items()))
+    said = ("no rate limit" if value is None else f"{name} {value}" for name, value in changes.items())
+    click.echo(f"job {job}: " + ", ".join(said))
 
 
 def _wish(verb: str, job: int) -> None:

@@ -99,6 +99,11 @@ def test_what_a_command_needs_and_is_missing_is_named_with_a_way_out() -> None:
         Settings().require("kafka_bootstrap_servers", "database_url", "topic_prefix"[:0] or "chain_id")
 
 
+def test_a_local_stack_is_no_way_to_a_node() -> None:
+    with pytest.raises(UserError, match=r"RPC_URLS not set: export it, put it into .env$"):
+        Settings().require("rpc_urls")
+
+
 def test_secrets_are_shown_by_host_only() -> None:
     assert shown("database_url", "postgresql://me:secret@db.example:5432/x") == "postgresql://…@db.example:5432/…"
     assert shown("rpc_urls", ("https://node.example/v1/KEY", "nonsense")) == "https://node.example/…,…".replace(
