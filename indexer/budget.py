@@ -7,6 +7,12 @@ from collections.abc import Iterable
 
 LAST = 1000
 FEWEST = 100
+CODE = "DEAD_LETTER_BUDGET"
+
+
+def stop_in_words(service: str, why: str) -> str:
+    """Return the one line that says what is stopped, why, and how to go on."""
+    return f"{service} is stopped: {why}; mend the cause, then `indexer dlq resume {service}` [{CODE}]"
 
 
 class Budget:

@@ -206,7 +206,8 @@ def process(
 
     Exit code 0: every block is stored; 1: nothing is under way any more, but some blocks are dead
     letters, or a job is paused or was cancelled. What is under way of a paused job is stored first; it
-    is waited for as long as it becomes less within 30 seconds.
+    is waited for as long as it becomes less within 30 seconds. Where the dead-letter budget has stopped a
+    service and nothing moves any more, it ends too, unless --keep-running is given.
     """
     from indexer.local.process import process_jobs
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
+from indexer.budget import stop_in_words
 from indexer.settings import Settings
-
-CODE = "DEAD_LETTER_BUDGET"
 
 
 def say_what_is_stopped(settings: Settings) -> None:
@@ -16,4 +15,4 @@ def say_what_is_stopped(settings: Settings) -> None:
     from indexer.kafka.brakes import stopped
 
     for service, why in stopped(settings).items():
-        click.echo(f"{service} is stopped: {why}; then `indexer dlq resume {service}` [{CODE}]", err=True)
+        click.echo(stop_in_words(service, why), err=True)

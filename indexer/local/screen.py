@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from indexer.budget import stop_in_words
 from indexer.local.supervisor import Supervisor
 from indexer.storage.jobs import JobStatus
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from indexer.local.process import Report
+    from indexer.local.report import Report
+
+Show = Callable[[list[JobStatus], "Rates", Supervisor | None, Mapping[str, str]], None]
 
 _WINDOW_SECONDS = 10.0
+_LINE_SECONDS = 5.0  # between two lines of progress where no terminal is
 
 
 class Rates:
@@ -61,9 +68,46 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
-def render(found: Sequence[JobStatus], rates: Rates, supervisor: Supervisor | None) -> RenderableType:
+@contextmanager
+def display(as_json: bool) -> Iterator[Show]:
+    """Yield a function that shows the state: bars on a terminal, a line now and then elsewhere."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=as_json)
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4, redirect_stderr=sys.stderr.isatty()) as live:
+
+            def draw(
+                found: list[JobStatus], rates: Rates, supervisor: Supervisor | None, stopped: Mapping[str, str]
+            ) -> None:
+                live.update(render(found, rates, supervisor, stopped))
+
+            yield draw
+        return
+    last = [0.0]
+
+    def show(found: list[JobStatus], rates: Rates, _: Supervisor | None, __: Mapping[str, str]) -> None:
+        if time.monotonic() - last[0] >= _LINE_SECONDS:
+            last[0] = time.monotonic()
+            for line in rates.lines(found):
+                sys.stderr.write(line + "\n")
+
+    yield show
+
+
+def render(
+    found: Sequence[JobStatus], rates: Rates, supervisor: Supervisor | None, stopped: Mapping[str, str]
+) -> RenderableType:
     """Return what a terminal shows; `rich` is imported by then, not before the services are started."""
     from rich.console import Group
+    from rich.text import Text
+
+    words = [Text(stop_in_words(service, why), style="red") for service, why in stopped.items()]
+    return Group(_jobs(found, rates), *([_processes(supervisor)] if supervisor is not None else []), *words)
+
+
+def _jobs(found: Sequence[JobStatus], rates: Rates) -> RenderableType:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
 
@@ -78,7 +122,7 @@ def render(found: Sequence[JobStatus], rates: Rates, supervisor: Supervisor | No
         dead = f"[red]{job.dead:,}[/red]" if job.dead else "0"
         stored = f"{job.stored:,}/{job.total:,}"
         table.add_row(str(job.id), bar, stored, dead, f"{rates.rate(job):,.0f}", rates.left(job), job.state)
-    return Group(table, _processes(supervisor)) if supervisor is not None else table
+    return table
 
 
 def _processes(supervisor: Supervisor) -> RenderableType:
@@ -104,6 +148,7 @@ def report_lines(report: Report) -> list[str]:
         lines.append(f"started again: {fallen}")
     for code, count in report.dead_letters.items():
         lines.append(f"{count:,} dead letters {code}: `indexer dlq list` shows them")
+    lines += [stop_in_words(service, why) for service, why in report.stopped.items()]
     return lines
 
 

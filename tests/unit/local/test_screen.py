@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from indexer.local.process import Report
-from indexer.local.screen import Rates, duration, render, report_lines
+from indexer.local.report import Report
+from indexer.local.screen import Rates, display, duration, render, report_lines
 from indexer.local.supervisor import Child, Supervisor
 from indexer.storage.jobs import JobStatus
 
@@ -21,6 +21,9 @@ JOB = JobStatus(
     published=500, stored=0, dead=0, window_blocks=2000, batch_size=100, rate=None, created_at=AT, started_at=AT,
     finished_at=None, lease_owner="me", message=None, first_block=1, last_block=1000,
 )  # fmt: skip
+
+WHY = "100 of the last 100 records became dead letters"
+STOPPED = f"decoder is stopped: {WHY}; mend the cause, then `indexer dlq resume decoder` [DEAD_LETTER_BUDGET]"
 
 
 class Clock:
@@ -69,22 +72,53 @@ def test_bars_and_processes_are_drawn() -> None:
     console = Console(width=120, record=True, file=StringIO())
     supervisor = Supervisor(Path("logs"), {}, children=[Child("decoder", 1, Path("logs/decoder-1.log"), restarts=3)])
 
-    console.print(render([replace(JOB, stored=100, dead=1)], rates_after(0, 100), supervisor))
+    console.print(render([replace(JOB, stored=100, dead=1)], rates_after(0, 100), supervisor, {}))
 
     shown = console.export_text()
     assert "100/1,000" in shown
     assert ["decoder-1", "down", "3", "logs/decoder-1.log"] in [line.split() for line in shown.splitlines()]
 
 
+def test_what_is_stopped_stands_below_the_bars() -> None:
+    console = Console(width=200, record=True, file=StringIO())
+
+    console.print(render([JOB], rates_after(0), None, {"decoder": WHY}))
+
+    assert console.export_text().splitlines()[-1] == STOPPED
+
+
+def test_without_a_terminal_a_line_now_and_then_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    with display(as_json=True) as show:
+        for _ in range(2):
+            show([JOB], rates_after(0), None, {})
+
+    assert capsys.readouterr().err == "job 7: running, 0/1,000 stored, 0 dead, 0 blocks/s, – left\n"
+
+
+def test_on_a_terminal_the_last_state_stays(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    with display(as_json=True) as show:
+        show([replace(JOB, stored=100)], rates_after(0), None, {"decoder": WHY})
+
+    shown = capsys.readouterr().err
+    assert "100/1,000" in shown
+    assert "decoder is stopped" in shown
+
+
 def test_the_report_names_dead_letters_and_restarts() -> None:
     job = {"id": 7, "state": "done", "stored": 999, "dead": 1, "total": 1000}
-    report = Report([job], 10.0, 999, 1, 99.9, {"RECEIPTS_ROOT_MISMATCH": 1}, {"decoder-0": 2}, 8)
+    report = Report([job], 10.0, 999, 1, 99.9, {"RECEIPTS_ROOT_MISMATCH": 1}, {"decoder-0": 2}, 8, {"decoder": WHY})
 
     assert report_lines(report) == [
         "job 7: done, 999 stored, 1 dead of 1,000",
         "999 blocks in 10.0 s, 100 blocks/s; 8 indexes built",
         "started again: decoder-0 2 times",
         "1 dead letters RECEIPTS_ROOT_MISMATCH: `indexer dlq list` shows them",
+        STOPPED,
     ]
 
 
@@ -96,7 +130,7 @@ def test_a_line_of_progress_says_done_or_how_long_is_left() -> None:
 
 
 def report_of(*jobs: dict[str, object]) -> Report:
-    return Report([{"id": 3, "dead": 0, "total": 10_000, **job} for job in jobs], 1.0, 0, 0, 0.0, {}, {}, 0)
+    return Report([{"id": 3, "dead": 0, "total": 10_000, **job} for job in jobs], 1.0, 0, 0, 0.0, {}, {}, 0, {})
 
 
 def test_a_job_that_is_paused_or_cancelled_is_told_and_nothing_is_complete() -> None:
