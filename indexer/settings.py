@@ -49,7 +49,7 @@ class Settings:
     republish_seconds: float = _setting(600.0, "age at which what is unresolved is published again, in seconds")
     redrive_seconds: float = _setting(0.0, "age at which letters that may succeed now are replayed; 0: never")
     redrive_times: int = _setting(3, "how often a letter is replayed by itself at most")
-    max_jobs: int = _setting(10, "jobs that one producer serves at a time")
+    max_jobs: int = _setting(10, "jobs that one producer serves at a time, as far as there is memory for their ranges")
     lease_seconds: float = _setting(10.0, "how long a producer's lease on a job lasts without renewal")
 
     commit_seconds: float = _setting(0.5, "longest time between two commits of a decoder; the head does not wait")

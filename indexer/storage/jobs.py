@@ -217,8 +217,40 @@ def dead_by_code(connection: Connection, job_id: int) -> list[tuple[str, int, in
 # the producer's statements
 
 
-def take_leases(connection: Connection, chain_id: int, owner: str, seconds: float, most: int) -> list[int]:
-    """Take up to `most` jobs that nobody holds, urgent and old ones first; no lock is kept.
+def waiting(connection: Connection, chain_id: int, known: Sequence[int]) -> list[tuple[int, int | None]]:
+    """Return (id, number of ranges) of the first jobs that nobody holds, urgent and old ones first.
+
+    The number is None of jobs in `known`, and of those with so many ranges that reading them takes time: thousands,
+    see range_count. What is cancelled is 0: its ranges are not needed any more.
+    """
+    rows = connection.execute(
+        """
+        SELECT id, CASE WHEN state = 'cancelling' THEN 0 WHEN id = ANY(%(known)s) THEN NULL
+                        WHEN pg_column_size(blocks) <= 32768 THEN (SELECT count(*) FROM unnest(blocks)) END
+        FROM (SELECT id, state, blocks, array_position(ARRAY['high', 'normal', 'low'], priority) AS rank
+              FROM processing_jobs
+              WHERE chain_id = %(chain_id)s AND state IN ('queued', 'running', 'cancelling') AND reason <> 'head'
+                AND (lease_until IS NULL OR lease_until < clock_timestamp())
+              ORDER BY rank, id LIMIT 200) AS first
+        ORDER BY rank, id
+        """,
+        {"chain_id": chain_id, "known": list(known)},
+    ).fetchall()
+    return [(int(row[0]), row[1]) for row in rows]
+
+
+def range_count(connection: Connection, job_id: int) -> int:
+    """Return how many ranges a job has; reads them all, some 0.1 s for the largest."""
+    row = connection.execute(
+        "SELECT (SELECT count(*) FROM unnest(blocks)) FROM processing_jobs WHERE id = %s", (job_id,)
+    ).fetchone()
+    return int(row[0]) if row is not None else 0
+
+
+def take_leases(
+    connection: Connection, chain_id: int, owner: str, seconds: float, most: int, among: Sequence[int] | None = None
+) -> list[int]:
+    """Take up to `most` jobs that nobody holds, urgent and old ones first, only of `among`; no lock is kept.
 
     The job that follows the head has a producer of its own kind (storage/following.py).
     """
@@ -232,11 +264,18 @@ def take_leases(connection: Connection, chain_id: int, owner: str, seconds: floa
             SELECT id FROM processing_jobs
             WHERE chain_id = %(chain_id)s AND state IN ('queued', 'running', 'cancelling') AND reason <> 'head'
               AND (lease_until IS NULL OR lease_until < clock_timestamp())
+              AND (%(among)s::bigint[] IS NULL OR id = ANY(%(among)s))
             ORDER BY array_position(ARRAY['high', 'normal', 'low'], priority), id
             LIMIT %(most)s FOR UPDATE SKIP LOCKED)
         RETURNING id
         """,
-        {"chain_id": chain_id, "owner": owner, "seconds": seconds, "most": most},
+        {
+            "chain_id": chain_id,
+            "owner": owner,
+            "seconds": seconds,
+            "most": most,
+            "among": None if among is None else list(among),
+        },
     ).fetchall()
     return [int(row[0]) for row in rows]
 

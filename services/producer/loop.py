@@ -26,6 +26,7 @@ from indexer.storage.jobs import Connection, Lease
 from indexer.topics import DECODED, RETRY, WORK, partition_of
 from services.producer.lag import LagReader
 from services.producer.publisher import Publisher
+from services.producer.room import SMALL, chosen
 from services.producer.schedule import Allowance, Measured, stripes_now
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,10 @@ class Held:
     under_way: int = 0
     stored: int = 0
     warned: bool = False
+
+    @property
+    def ranges(self) -> int:
+        return len(self.blocks.pairs)
 
     def warn_of_rate(self) -> None:
         """Say once that the job's row has a rate that cannot be kept: it must not end the other jobs' producer."""
@@ -75,6 +80,7 @@ class ProducerLoop:
         self._held: dict[int, Held] = {}
         self._parked, self._parked_at = 0, 0.0
         self._look_for_jobs_at = 0.0
+        self._counted: dict[int, int] = {}  # the ranges of jobs that wait: they never change, and take time to count
         self._measured, self._stored = Measured(), 0
 
     def step(self) -> float:
@@ -101,18 +107,33 @@ class ProducerLoop:
         if self._clock() < self._look_for_jobs_at or len(self._held) >= self._settings.max_jobs:
             return
         self._look_for_jobs_at = self._clock() + 0.25
-        seconds, room = self._settings.lease_seconds, self._settings.max_jobs - len(self._held)
-        for job_id in jobs.take_leases(self._connection, self._settings.chain_id, self._owner, seconds, room):
+        wanted, seconds = self._fitting(), self._settings.lease_seconds
+        if not wanted:
+            return
+        chain_id = self._settings.chain_id
+        for job_id in jobs.take_leases(self._connection, chain_id, self._owner, seconds, len(wanted), wanted):
             lease = jobs.renew_lease(self._connection, job_id, self._owner, None, seconds)
             if lease is None:
                 continue
             log.info("job %d: taken, %s", job_id, lease.state)
-            held = self._held[job_id] = Held(lease, jobs.job_blocks(self._connection, job_id))
+            needed = lease.state != "cancelling"
+            held = self._held[job_id] = Held(lease, jobs.job_blocks(self._connection, job_id) if needed else Ranges(()))
             held.under_way = jobs.under_way(self._connection, job_id)
             held.stored = lease.published - held.under_way
             again = jobs.unpublished(self._connection, job_id)
             self._publish(held, [stripe for stripe in again if stripe.wanted])
             jobs.mark_published(self._connection, job_id, [s.number for s in again if not s.wanted])
+
+    def _fitting(self) -> list[int]:
+        """Return the jobs to ask for: those that wait and whose ranges fit into memory beside what is held."""
+        waiting = jobs.waiting(self._connection, self._settings.chain_id, list(self._counted))
+        unknown = [job_id for job_id, ranges in waiting if ranges is None and job_id not in self._counted]
+        if unknown:  # one at a look: the jobs that are held must not wait
+            self._counted[unknown[0]] = jobs.range_count(self._connection, unknown[0])
+        found = [(id_, self._counted.get(id_) if ranges is None else ranges) for id_, ranges in waiting]
+        self._counted = {job_id: ranges for job_id, ranges in found if ranges is not None}
+        places = self._settings.max_jobs - len(self._held)
+        return chosen(found, [held.ranges for held in self._held.values()], places)
 
     def _serve(self, held: Held) -> bool:
         lease = jobs.renew_lease(
@@ -132,6 +153,8 @@ class ProducerLoop:
             return self._open(held, under_way)
         if lease.state != "paused":
             self._finish(held, under_way)
+        elif held.ranges > SMALL:
+            self._give_back(held)
         return False
 
     def _open(self, held: Held, under_way: int) -> bool:
@@ -152,6 +175,15 @@ class ProducerLoop:
             jobs.mark_published(self._connection, lease.id, sorted(complete))
         self._publish(held, left)
         return True
+
+    def _give_back(self, held: Held) -> None:
+        """Let go of a large job that is paused, once all is out: its ranges would keep other large ones waiting."""
+        job_id = held.lease.id
+        if self._publisher.waiting(job_id) or jobs.unpublished(self._connection, job_id):
+            return
+        log.info("job %d: given back while it is paused", job_id)
+        jobs.release_lease(self._connection, job_id, self._owner, held.lease.lease_epoch)
+        del self._held[job_id]
 
     def _publish(self, held: Held, stripes: list[Stripe]) -> None:
         self._publisher.publish(held.lease, stripes)

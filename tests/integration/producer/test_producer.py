@@ -19,6 +19,7 @@ from indexer.settings import Settings
 from indexer.storage import engine, following, jobs
 from indexer.storage.jobs import Connection, NewJob
 from indexer.topics import WORK, load_topics, partition_of
+from services.producer import room
 from services.producer.lag import LagReader
 from services.producer.loop import ProducerLoop
 from services.producer.publisher import Publisher
@@ -230,6 +231,95 @@ def test_a_producer_that_lost_its_lease_changes_nothing(deployment: Settings, da
     assert jobs.under_way(database, job) == 0
     assert jobs.renew_lease(database, job, "old", lease.lease_epoch, 30) is None
     assert not jobs.finish_job(database, lease, "old", "done", "")
+
+
+LARGE = 1_500  # ranges, of which a producer has room for one job here
+
+
+@pytest.fixture
+def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(room._MOST, False, 2 * LARGE - 1)
+
+
+def queue_large(database: Connection, ranges: int = LARGE) -> int:
+    blocks = Ranges.of([(number, number + 1) for number in range(0, 2 * ranges, 2)])
+    return jobs.create_job(database, NewJob(43114, blocks, window_blocks=10_000))
+
+
+def taken(database: Connection, job: int) -> bool:
+    return jobs.job_status(database, 43114, job).lease_owner is not None
+
+
+def store_all(database: Connection, job: int) -> None:
+    database.execute("UPDATE job_coverage SET stored = wanted WHERE job_id = %s", (job,))
+
+
+def finish(loop: ProducerLoop, database: Connection, job: int) -> None:
+    """Turn the loop until the job is done; what it published is stored at once."""
+
+    def done() -> bool:
+        store_all(database, job)
+        return jobs.job_status(database, 43114, job).state == "done"
+
+    turn(loop, done)
+
+
+@pytest.mark.usefixtures("little_room")
+def test_a_second_large_job_waits_and_a_small_one_behind_it_does_not(
+    deployment: Settings, database: Connection
+) -> None:
+    first, second, small = queue_large(database), queue_large(database), queue(database, 0, 9)
+
+    with producer(deployment) as loop:
+        turn(loop, lambda: taken(database, first) and taken(database, small))
+        finish(loop, database, small)
+        time_of_two_looks = time.monotonic() + 0.6
+        turn(loop, lambda: time.monotonic() > time_of_two_looks)
+        assert jobs.job_status(database, 43114, second).state == "queued"
+        with producer(deployment, "two") as other:
+            turn(other, lambda: taken(database, second))
+            other.close()
+        finish(loop, database, first)
+        finish(loop, database, second)
+
+
+@pytest.mark.usefixtures("little_room")
+def test_a_large_job_that_is_paused_makes_room_and_goes_on_when_there_is_some(
+    deployment: Settings, database: Connection
+) -> None:
+    first, second = queue_large(database), queue_large(database)
+
+    with producer(deployment) as loop:
+        turn(loop, lambda: jobs.under_way(database, first) > 0)
+        jobs.wish(database, 43114, first, "pause")
+        turn(loop, lambda: taken(database, second))
+        assert jobs.unpublished(database, first) == []
+        jobs.wish(database, 43114, first, "resume")
+        finish(loop, database, second)
+        finish(loop, database, first)
+
+
+@pytest.mark.usefixtures("little_room")
+def test_a_large_job_that_waits_is_cancelled_at_once(deployment: Settings, database: Connection) -> None:
+    first, second = queue_large(database), queue_large(database)
+
+    with producer(deployment) as loop:
+        turn(loop, lambda: taken(database, first))
+        jobs.wish(database, 43114, second, "cancel")
+        turn(loop, lambda: jobs.job_status(database, 43114, second).state == "cancelled")
+        assert jobs.job_status(database, 43114, first).state == "running"
+        loop.close()
+
+
+def test_a_job_with_thousands_of_ranges_is_counted_once_and_taken(deployment: Settings, database: Connection) -> None:
+    job, ordinary = queue_large(database, 100_000), queue(database, 0, 99)
+
+    assert jobs.waiting(database, 43114, []) == [(job, None), (ordinary, 1)]
+    assert jobs.waiting(database, 43114, [ordinary]) == [(job, None), (ordinary, None)]
+    assert jobs.range_count(database, job) == 100_000
+    with producer(deployment) as loop:
+        turn(loop, lambda: taken(database, job) and taken(database, ordinary))
+        loop.close()
 
 
 def test_pause_resume_and_cancel_act_within_a_second(deployment: Settings, database: Connection) -> None:
