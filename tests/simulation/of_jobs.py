@@ -43,12 +43,29 @@ def _enter(s: Session, blocks: set[int], reason: str, position: dict[str, int] |
     return job
 
 
-def take_leases(s: Session, chain_id: int, owner: str, seconds: float, most: int) -> list[int]:
+def waiting(s: Session, chain_id: int, known: Sequence[int]) -> list[tuple[int, int]]:
+    """All jobs are small here. To find none and to take some is one place at which a seed may strike."""
+    found = [(job, 1) for job, _ in s.run(lambda s, p: _free(s)).rows]
+    if not found:
+        s.fault("taking leases")
+    return found
+
+
+def _free(s: Session) -> list[tuple[int, Row]]:
+    return [
+        (job, row)
+        for job, row in sorted(s.items("processing_jobs"), key=first)
+        if row["reason"] != "head"
+        and row["state"] in ("queued", "running", "cancelling")
+        and (row["until"] is None or row["until"] < s.db.now())
+    ]
+
+
+def take_leases(s: Session, chain_id: int, owner: str, seconds: float, most: int, among: Sequence[int]) -> list[int]:
     def take(s: Session, p: Any) -> list[int]:
         taken = []
-        for job, row in sorted(s.items("processing_jobs"), key=first):
-            free = row["until"] is None or row["until"] < s.db.now()
-            if row["reason"] != "head" and row["state"] in ("queued", "running", "cancelling") and free:
+        for job, row in _free(s):
+            if job in among:
                 state = "running" if row["state"] == "queued" else row["state"]
                 s.change("processing_jobs", job, owner=owner, epoch=row["epoch"] + 1, until=s.db.now() + seconds,
                          state=state)  # fmt: skip
