@@ -53,7 +53,7 @@ def _changed(value: Any, rng: random.Random) -> Any:
         key = rng.choice(list(at)) if isinstance(at, dict) else rng.randrange(len(at))
         at = holder[key]
     if holder is None:
-        return rng.choice(_ODD)
+        return _odd(rng)
     how = rng.random()
     if how < 0.15:
         del holder[key]
@@ -63,9 +63,9 @@ def _changed(value: Any, rng: random.Random) -> Any:
         other = rng.randrange(len(holder))
         holder[key], holder[other] = holder[other], holder[key]
     elif how < 0.45 and isinstance(holder, dict):
-        holder[rng.choice(("extra", "type", "hash", "data", "to", "root"))] = rng.choice(_ODD)
+        holder[rng.choice(("extra", "type", "hash", "data", "to", "root"))] = _odd(rng)
     elif how < 0.6:
-        holder[key] = rng.choice(_ODD)
+        holder[key] = _odd(rng)
     else:
         holder[key] = _nearby(at, rng)
     return value
@@ -89,4 +89,9 @@ def _nearby(value: Any, rng: random.Random) -> Any:
         return not value
     if isinstance(value, int | float):
         return value + rng.choice((-1, 1, 2**31))
-    return rng.choice(_ODD)
+    return _odd(rng)
+
+
+def _odd(rng: random.Random) -> Any:
+    """Return a value of its own: the next change may be inside it."""
+    return copy.deepcopy(rng.choice(_ODD))
