@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.integration.test_transactions import World
 from tests.support.copier import copier
 from tests.support.kafka_topics import until
 
+log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 
@@ -50,6 +52,7 @@ def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(
         world.send(200)
         until(lambda: failures or world.all_arrived(), "all records arrive", 90)
     finally:
+        log.info("%s", pipeline.progress)  # shown where it fails
         stop.set()
         worker.join(60)
 
