@@ -16,12 +16,15 @@ in the decoder, a PostgreSQL transaction in the persister. What goes wrong in a 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from indexer.errors import IndexerError, OutageError, TransientError
 from indexer.inflight import InFlight, Record, TopicPartition
+
+log = logging.getLogger(__name__)
 
 Offsets = Mapping[TopicPartition, int]
 
@@ -376,6 +379,7 @@ class Pipeline(Generic[Result]):
         self._failures, self._due_at, self.progress.outage = 0, None, None
 
     def _start_over(self, told: Rewind | OwnershipLost) -> None:
+        log.info("starting over: %s", told)
         try:
             if isinstance(told, Rewind):
                 self._drop(set(self.progress.assigned), leave=False)

@@ -7,6 +7,12 @@ What each answer of Kafka means, and what is done (DESIGN 4):
 - fatal, fenced, an invalid state while aborting, or no definite answer in time: nobody knows what became of the
   transaction, and a late request may still hit the next one (librdkafka lacks KIP-890): a new producer under the same
   id, which ends whatever was open, then `Rewind`. More than three of these in a minute end the process.
+
+Brokers of Kafka 4.1 and later may end a transaction without its markers in partitions that have no leader at that
+moment (KAFKA-20734; a single broker that is killed and comes back). What it wrote there hangs: the group's offsets
+cannot be read, and the next commit of the same producer id would make its records visible. So a new producer aborts a
+small transaction in the partitions of the lost one: in that of the offsets at once, in those of the records when their
+inputs come again, which proves that the lost one was not committed.
 """
 
 from __future__ import annotations
@@ -15,6 +21,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -45,6 +53,23 @@ class _UndecidedError(Exception):
     """Nobody knows what became of the transaction, or of its producer."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """What a transaction consists of, for when nobody knows what became of it."""
+
+    handled: Sequence[Handled[Sequence[Output]]]
+    offsets: Sequence[KafkaPartition]
+    metadata: bytes
+
+    def comes_again(self, handled: Iterable[Handled[Sequence[Output]]]) -> bool:
+        inputs = {(each.source, each.offset) for each in self.handled}
+        return any((each.source, each.offset) in inputs for each in handled)
+
+    def partitions(self) -> set[TopicPartition]:
+        """Return where its records are."""
+        return {TopicPartition(to.topic, to.partition) for each in self.handled for to in each.result}
+
+
 class KafkaTransactionSink:
     """A Sink whose results are outputs; one transactional producer for all partitions of the process."""
 
@@ -65,6 +90,8 @@ class KafkaTransactionSink:
         self._refused: str | None = None  # why Kafka will never take a record of this transaction
         self._producer: Any = None  # None: the last one was given up, and its transaction with it
         self._open_transaction = False
+        self._under_way: _Write | None = None
+        self._lost: _Write | None = None  # was under way when its producer was given up
         self.aborted = 0
         self.replaced = 0
         self._open(max(self._seconds, _OPEN_SECONDS))
@@ -87,8 +114,15 @@ class KafkaTransactionSink:
             raise Rewind("a new producer took over from one in an unknown state")
         metadata = self._group_metadata()  # before anything is produced: it belongs to the partitions we own now
         faults.hook(f"{self._service}.before-transaction")
+        if self._lost is not None and self._lost.comes_again(handled):
+            self._end_records(self._lost)
+        self._lost = None
+        partitions = [
+            KafkaPartition(*source, offset, self._describe(source, offset)) for source, offset in offsets.items()
+        ]
+        self._under_way = _Write(handled, partitions, metadata)
         try:
-            self._commit(handled, offsets, metadata)
+            self._commit(self._under_way)
         except _AbortError as error:
             self._abort(error)
             raise Rewind(f"transaction aborted: {error}") from error
@@ -96,6 +130,7 @@ class KafkaTransactionSink:
             self._give_up(error)
             self._replace()
             raise Rewind(f"transaction in an unknown state: {error}") from error
+        self._under_way = None
         faults.hook(f"{self._service}.after-commit")
 
     def close(self) -> None:
@@ -109,25 +144,22 @@ class KafkaTransactionSink:
                 log.info("the open transaction was not aborted: %s", error)
         self._producer = None
 
-    def _commit(self, handled: Sequence[Handled[Sequence[Output]]], offsets: Offsets, metadata: bytes) -> None:
+    def _commit(self, write: _Write) -> None:
         deadline = self._now() + self._seconds
-        partitions = [
-            KafkaPartition(*source, offset, self._describe(source, offset)) for source, offset in offsets.items()
-        ]
         self._refused = None
         self._open_transaction = True
         self._call(deadline, self._producer.begin_transaction)
-        for each in handled:
+        for each in write.handled:
             for output in each.result:
                 self._produce(output, deadline)
-        self._send_offsets(deadline, partitions, metadata)
+        self._send_offsets(deadline, write)
         while self._asked(self._producer.flush, _CALL_SECONDS) and self._now() < deadline:
             pass
         faults.hook(f"{self._service}.between-produce-and-commit")
         self._call(deadline, self._producer.commit_transaction, _CALL_SECONDS)
         self._open_transaction = False
 
-    def _send_offsets(self, deadline: float, partitions: list[KafkaPartition], metadata: bytes) -> None:
+    def _send_offsets(self, deadline: float, write: _Write) -> None:
         """Hand the offsets to the transaction.
 
         The call may ignore its time and never return after a broker was away (librdkafka issues 5456 and 5511), and
@@ -136,7 +168,7 @@ class KafkaTransactionSink:
         send = self._producer.send_offsets_to_transaction
         left = max(deadline - self._now(), _CALL_SECONDS)
         try:
-            within(left, self._call, deadline, send, partitions, metadata, _CALL_SECONDS)
+            within(left, self._call, deadline, send, write.offsets, write.metadata, _CALL_SECONDS)
         except TimeoutError as error:
             raise _UndecidedError(f"sending offsets: {error}") from None
 
@@ -185,7 +217,7 @@ class KafkaTransactionSink:
         try:
             self._asked(self._producer.flush, _CALL_SECONDS)
             self._call(deadline, self._producer.abort_transaction, _CALL_SECONDS)
-            self._open_transaction = False
+            self._open_transaction, self._under_way = False, None
             self.aborted += 1
             log.info("transaction aborted: %s", reason)
         except (_AbortError, _UndecidedError) as error:
@@ -198,6 +230,7 @@ class KafkaTransactionSink:
         log.warning("giving the producer up: %s", error)
         self._producer.purge()  # not polled any more: a dead producer raises from poll too
         self._producer, self._open_transaction = None, False
+        self._lost, self._under_way = self._under_way or self._lost, None
 
     def _replace(self) -> None:
         self._open(_OPEN_SECONDS)
@@ -209,6 +242,36 @@ class KafkaTransactionSink:
                 " is another process running under the same slot?",
                 code="TRANSACTIONS_FAIL",
             )
+        if self._lost is not None and self._lost.offsets:
+            self._end_offsets(self._lost)
+
+    def _end_offsets(self, lost: _Write) -> None:
+        """End a transaction that may hang in the partition of the group's offsets."""
+        self._abort_another(lambda deadline: self._send_offsets(deadline, lost))
+
+    def _end_records(self, lost: _Write) -> None:
+        """End a transaction that may hang in the partitions of its records."""
+
+        def touch(deadline: float) -> None:
+            for partition in lost.partitions():
+                self._produce(Output(*partition, key=b"", value=b""), deadline)
+
+        self._abort_another(touch)
+
+    def _abort_another(self, touch: Callable[[float], None]) -> None:
+        """Abort a transaction that touches what hangs, which ends both. Raises OutageError where nothing ends."""
+        deadline = self._now() + self._seconds
+        self._open_transaction = True
+        try:
+            self._call(deadline, self._producer.begin_transaction)
+            with suppress(_AbortError):  # offsets of a group that went on: touched all the same
+                touch(deadline)
+            self._asked(self._producer.flush, _CALL_SECONDS)
+            self._call(deadline, self._producer.abort_transaction, _CALL_SECONDS)
+            self._open_transaction = False
+        except (_AbortError, _UndecidedError) as error:
+            self._give_up(error)
+            raise OutageError(f"Kafka does not end a lost transaction: {error}", code="KAFKA_DOWN") from error
 
     def _open(self, seconds: float) -> None:
         """Make a producer; its first call ends what a predecessor under the same id left open."""

@@ -44,7 +44,7 @@ class Broker:
         self.calls: list[str] = []
         self.producers: list[Producer] = []
         self.down = False
-        self.hanging: threading.Event | None = None  # offsets are not answered before this
+        self.hanging: threading.Event | None = None  # the next offsets are not answered before this
 
     def __call__(self, config: dict[str, Any]) -> Producer:
         self.producers.append(Producer(self, config))
@@ -80,8 +80,9 @@ class Producer:
 
     def send_offsets_to_transaction(self, offsets: Any, metadata: bytes, timeout: float) -> None:
         self.offsets, self.metadata = offsets, metadata
-        if self._broker.hanging is not None:
-            self._broker.hanging.wait(30)
+        hanging, self._broker.hanging = self._broker.hanging, None
+        if hanging is not None:
+            hanging.wait(30)
         self._broker.answered("offsets")
 
     def flush(self, timeout: float) -> int:
@@ -191,10 +192,65 @@ def test_a_producer_in_an_unknown_state_is_replaced(world: World, call: str, ans
     with pytest.raises(Rewind):
         world.write()
 
-    assert world.broker.calls[-2:] == ["purge", "init"]
+    calls = world.broker.calls
+    assert calls[calls.index("purge") :] == ["purge", "init", "begin", "offsets", "flush", "abort"]
     assert (world.sink.replaced, len(world.broker.producers)) == (1, 2)
     world.write()
-    assert len(world.broker.producers[1].produced) == 1
+    assert calls[-1] == "commit"
+
+
+def test_what_a_lost_transaction_wrote_is_ended_by_aborting_another_in_its_partitions(world: World) -> None:
+    world.broker.answer("commit", UNKNOWN)
+    with pytest.raises(Rewind):
+        world.write()
+    replacement = world.broker.producers[1]
+    assert [(p.topic, p.partition, p.offset) for p in replacement.offsets] == [("in", 0, 8)]
+    world.broker.calls.clear()
+
+    world.write()
+
+    end_of_records = ["begin", "produce", "flush", "abort"]
+    assert world.broker.calls == [*end_of_records, "begin", "produce", "offsets", "flush", "commit"]
+    assert replacement.produced[0] == ("out", b"", b"", 1, [])
+    world.broker.calls.clear()
+    world.write()
+    assert "abort" not in world.broker.calls
+
+
+def test_a_lost_transaction_whose_inputs_do_not_come_again_was_committed_and_its_records_stay(world: World) -> None:
+    world.broker.answer("commit", UNKNOWN)
+    with pytest.raises(Rewind):
+        world.write()
+    world.broker.calls.clear()
+
+    world.sink.write([Handled(SOURCE, 8, (OUTPUT,))], {SOURCE: 9})
+
+    assert world.broker.calls == ["begin", "produce", "offsets", "flush", "commit"]
+
+
+def test_offsets_that_a_group_refuses_have_ended_what_hung_all_the_same(world: World) -> None:
+    world.broker.answer("offsets", UNKNOWN, MUST_ABORT)
+
+    with pytest.raises(Rewind):
+        world.write()
+
+    assert world.broker.calls[-3:] == ["offsets", "flush", "abort"]
+    assert world.sink.replaced == 1
+
+
+def test_a_lost_transaction_is_kept_in_mind_until_another_one_ended_it(world: World) -> None:
+    world.broker.answer("commit", UNKNOWN)
+    world.broker.answer("abort", UNKNOWN, UNKNOWN)
+    for _ in range(2):
+        with pytest.raises(OutageError, match="lost transaction"):
+            world.write()
+
+    with pytest.raises(Rewind):
+        world.write()
+
+    assert world.broker.producers[-1].offsets[0].offset == 8
+    world.write()
+    assert world.broker.producers[-1].produced[0] == ("out", b"", b"", 1, [])
 
 
 def test_a_producer_that_cannot_abort_is_replaced(world: World) -> None:
@@ -218,7 +274,6 @@ def test_a_call_that_never_returns_is_left_behind_with_its_producer(
     with pytest.raises(Rewind, match="sending offsets: no return"):
         world.write()
 
-    world.broker.hanging = None
     world.write()
     assert world.broker.producers[-1] is not old
     assert world.broker.producers[-1].produced
