@@ -86,10 +86,10 @@ class ModelSet:
         return DecodedEvents(*map(list, zip(*rows, strict=True))), undecoded
 
 
-def load_models(paths: Sequence[Path]) -> ModelSet:
+def load_models(paths: Sequence[str | Path]) -> ModelSet:
     """Read model files (docs/guide/models.md); UserError, naming the file, for the first mistake in them."""
     models: dict[str, Model] = {}
-    for path in paths:
+    for path in map(Path, paths):
         model = Model(*read_model(path))
         if model.name in models:
             raise UserError(f"model {path}: there are two models named {model.name!r}", code="MODEL_INVALID")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -67,9 +66,10 @@ def audit(
     for option, of in (("resumed", resumed), ("paused", paused), ("cancelled", cancelled)):
         if of is not None:
             audit_job.nothing_else_beside(option)
-    if paused is not None or cancelled is not None:
-        audit_job.tell("pause", paused) if paused is not None else audit_job.tell("cancel", cancelled or 0)
-        return
+    for verb, of in (("pause", paused), ("cancel", cancelled)):
+        if of is not None:
+            audit_job.tell(verb, of)
+            return
     settings = Settings.from_env().require("database_url")
     with engine.connect(settings, "cli", autocommit=True) as connection:
         asked = Asked(first, last, sample, balances)
@@ -137,7 +137,7 @@ def _audit(connection: Connection, settings: Settings) -> Audit:
     from indexer.audit.run import Audit
     from indexer.chain.rules import rules_for
 
-    models = load_models([Path(each) for each in settings.models])
+    models = load_models(settings.models)
     return Audit(connection, rules_for(settings.chain_id), Decoding(models, wrapped_native(settings.chain_id)))
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
+from indexer.cli.selecting import given_beside
 from indexer.errors import IndexerError, UserError
 from indexer.faults import hook
 from indexer.settings import Settings
@@ -51,13 +51,7 @@ class Begun:
 
 def nothing_else_beside(option: str) -> None:
     """Raise UserError for options that say nothing about an audit which exists already."""
-    context = click.get_current_context()
-    given = [
-        each.opts[0]
-        for each in context.command.params
-        if each.name not in (option, *_BESIDE[option])
-        and context.get_parameter_source(each.name or "") is not ParameterSource.DEFAULT
-    ]
+    given = given_beside(option, *_BESIDE[option])
     if given:
         raise UserError(f"an audit keeps what it was begun with: no {', '.join(given)} here", code="BAD_OPTIONS")
 

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from indexer.cli.numbers import ID, RATE, SECONDS, counted
 from indexer.cli.selecting import (
@@ -16,6 +15,7 @@ from indexer.cli.selecting import (
     canary_option,
     changing,
     confirm,
+    given_beside,
     json_option,
     not_everything_by_mistake,
     selection,
@@ -141,13 +141,7 @@ def resume(settings: Settings, run_id: int, patience: float, dry_run: bool, as_j
 
 def _nothing_else_beside_resume() -> None:
     """Raise UserError for options that only a new run can follow: one that goes on keeps what it was begun with."""
-    context = click.get_current_context()
-    given = [
-        option.opts[0]
-        for option in context.command.params
-        if option.name not in _BESIDE_RESUME
-        and context.get_parameter_source(option.name or "") is not ParameterSource.DEFAULT
-    ]
+    given = given_beside(*_BESIDE_RESUME)
     if given:
         raise UserError(
             f"--resume goes on with the letters, rate and canaries of the run, and takes no {', '.join(given)}",

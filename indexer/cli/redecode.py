@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 
 import click
 
@@ -36,7 +35,7 @@ def redecode(model: str, first: int | None, last: int | None, dry_run: bool, as_
     from indexer.topics import DECODED, load_topics
 
     settings = Settings.from_env().require("database_url", "kafka_bootstrap_servers")
-    models = load_models([Path(each) for each in settings.models])
+    models = load_models(settings.models)
     if model not in {each.name for each in models.models}:
         names = ", ".join(each.name for each in models.models) or "none"
         raise UserError(f"no model {model!r} in MODELS (there are: {names})", code="NO_SUCH_MODEL")

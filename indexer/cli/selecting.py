@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from indexer.cli.numbers import ID, counted
 from indexer.errors import UserError
@@ -97,6 +98,16 @@ def not_everything_by_mistake(chosen: Selection, everything: bool) -> None:
             "which letters? Give --id, --fingerprint, --code, --service, --job, --blocks, --since or --until; or --all",
             code="BAD_SELECTION",
         )
+
+
+def given_beside(*names: str) -> list[str]:
+    """Return the options of the present command, as they are spelled, that were given and are none of these names."""
+    context = click.get_current_context()
+    return [
+        option.opts[0]
+        for option in context.command.params
+        if option.name not in names and context.get_parameter_source(option.name or "") is not ParameterSource.DEFAULT
+    ]
 
 
 def confirm(question: str, yes: bool, as_json: bool = False) -> None:

@@ -24,7 +24,6 @@ from indexer.storage.engine import Connection
 _LOCK = 0x1D8E_0006  # first key of pg_try_advisory_lock; the second is the audit
 _UNFINISHED = ("running", "interrupted", "paused")
 _WISHES = {"pause": ("paused", ("running", "interrupted")), "cancel": ("cancelled", _UNFINISHED)}
-_DONE = {"pause": "paused", "cancel": "cancelled"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ def wish(connection: Connection, chain_id: int, audit: int, verb: str) -> str:
         (to_state, audit, chain_id, list(from_states)),
     ).rowcount
     if not changed and (state := recorded(connection, chain_id, audit).state) != to_state:
-        raise _wrong_state(audit, state, _DONE[verb])
+        raise _wrong_state(audit, state, to_state)
     return to_state
 
 
@@ -121,8 +120,8 @@ def recorded(connection: Connection, chain_id: int, audit: int) -> Audit:
 
 def newest(connection: Connection, chain_id: int, most: int = 3) -> list[Audit]:
     """Return the newest audits, those that are not over first."""
-    order = " ORDER BY state IN ('running', 'interrupted', 'paused') DESC, id DESC LIMIT %(most)s"
-    return _audits(connection, _AUDITS + order, {"chain": chain_id, "most": most})
+    order = " ORDER BY state = ANY(%(unfinished)s) DESC, id DESC LIMIT %(most)s"
+    return _audits(connection, _AUDITS + order, {"chain": chain_id, "unfinished": list(_UNFINISHED), "most": most})
 
 
 def _change(

@@ -217,25 +217,41 @@ def dead_by_code(connection: Connection, job_id: int) -> list[tuple[str, int, in
 # the producer's statements
 
 
+# Jobs that nobody holds, and which of them come first.
+_FREE = """
+    chain_id = %(chain_id)s AND state IN ('queued', 'running', 'cancelling') AND reason <> 'head'
+    AND (lease_until IS NULL OR lease_until < clock_timestamp())
+"""
+_BY_URGENCY = "array_position(ARRAY['high', 'normal', 'low'], priority), id"
+
+_WAITING = f"""
+    SELECT id, CASE WHEN state = 'cancelling' THEN 0 WHEN id = ANY(%(known)s) THEN NULL
+                    WHEN pg_column_size(blocks) <= 32768 THEN (SELECT count(*) FROM unnest(blocks)) END
+    FROM (SELECT id, state, blocks, priority FROM processing_jobs
+          WHERE {_FREE} ORDER BY {_BY_URGENCY} LIMIT 200) AS first
+    ORDER BY {_BY_URGENCY}
+"""  # noqa: S608  # constants only
+
+_TAKE = f"""
+    UPDATE processing_jobs SET lease_owner = %(owner)s, lease_epoch = lease_epoch + 1,
+           lease_until = clock_timestamp() + make_interval(secs => %(seconds)s),
+           state = CASE state WHEN 'queued' THEN 'running' ELSE state END,
+           started_at = coalesce(started_at, clock_timestamp())
+    WHERE id IN (
+        SELECT id FROM processing_jobs
+        WHERE {_FREE} AND (%(among)s::bigint[] IS NULL OR id = ANY(%(among)s))
+        ORDER BY {_BY_URGENCY} LIMIT %(most)s FOR UPDATE SKIP LOCKED)
+    RETURNING id
+"""  # noqa: S608
+
+
 def waiting(connection: Connection, chain_id: int, known: Sequence[int]) -> list[tuple[int, int | None]]:
     """Return (id, number of ranges) of the first jobs that nobody holds, urgent and old ones first.
 
     The number is None of jobs in `known`, and of those with so many ranges that reading them takes time: thousands,
     see range_count. What is cancelled is 0: its ranges are not needed any more.
     """
-    rows = connection.execute(
-        """
-        SELECT id, CASE WHEN state = 'cancelling' THEN 0 WHEN id = ANY(%(known)s) THEN NULL
-                        WHEN pg_column_size(blocks) <= 32768 THEN (SELECT count(*) FROM unnest(blocks)) END
-        FROM (SELECT id, state, blocks, array_position(ARRAY['high', 'normal', 'low'], priority) AS rank
-              FROM processing_jobs
-              WHERE chain_id = %(chain_id)s AND state IN ('queued', 'running', 'cancelling') AND reason <> 'head'
-                AND (lease_until IS NULL OR lease_until < clock_timestamp())
-              ORDER BY rank, id LIMIT 200) AS first
-        ORDER BY rank, id
-        """,
-        {"chain_id": chain_id, "known": list(known)},
-    ).fetchall()
+    rows = connection.execute(_WAITING, {"chain_id": chain_id, "known": list(known)}).fetchall()
     return [(int(row[0]), row[1]) for row in rows]
 
 
@@ -255,20 +271,7 @@ def take_leases(
     The job that follows the head has a producer of its own kind (storage/following.py).
     """
     rows = connection.execute(
-        """
-        UPDATE processing_jobs SET lease_owner = %(owner)s, lease_epoch = lease_epoch + 1,
-               lease_until = clock_timestamp() + make_interval(secs => %(seconds)s),
-               state = CASE state WHEN 'queued' THEN 'running' ELSE state END,
-               started_at = coalesce(started_at, clock_timestamp())
-        WHERE id IN (
-            SELECT id FROM processing_jobs
-            WHERE chain_id = %(chain_id)s AND state IN ('queued', 'running', 'cancelling') AND reason <> 'head'
-              AND (lease_until IS NULL OR lease_until < clock_timestamp())
-              AND (%(among)s::bigint[] IS NULL OR id = ANY(%(among)s))
-            ORDER BY array_position(ARRAY['high', 'normal', 'low'], priority), id
-            LIMIT %(most)s FOR UPDATE SKIP LOCKED)
-        RETURNING id
-        """,
+        _TAKE,
         {
             "chain_id": chain_id,
             "owner": owner,

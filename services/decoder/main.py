@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import cast
 
@@ -91,7 +90,7 @@ def consume(settings: Settings, core: Decoder, guard: Guard, stop: Callable[[], 
 
 def decoder(settings: Settings) -> Decoder:
     """Return the core; raises UserError for models, topics or settings that do not fit."""
-    models = load_models([Path(each) for each in settings.models])
+    models = load_models(settings.models)
     topics = load_topics(settings.topic_prefix)
     checked = KafkaAdmin(settings).check(topics, *WORK, *RETRY, DECODED, DLQ, EVENTS)
     return Decoder(

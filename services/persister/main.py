@@ -8,7 +8,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import cast
 
 from indexer import native, service
@@ -110,7 +109,7 @@ def prover_of(settings: Settings) -> Prover:
     """Return what proves blocks that came without a checksum; raises UserError for models that do not fit."""
     return Prover(
         rules_for(settings.chain_id),
-        load_models([Path(each) for each in settings.models]),
+        load_models(settings.models),
         wrapped_native(settings.chain_id),
         cast("Mode", settings.verify),
     )

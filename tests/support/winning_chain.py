@@ -56,7 +56,7 @@ def index(settings: Settings, chain: Sequence[Answers]) -> None:
 
 
 def _decoded(settings: Settings, chain: Sequence[Answers]) -> Iterator[DecodedBlock]:
-    models = load_models([Path(each) for each in settings.models])
+    models = load_models(settings.models)
     topics = load_topics(settings.topic_prefix, PARTITIONS)
     decoder = Decoder(rules_for(settings.chain_id), models, frozenset(), "full", topics, PARTITIONS)
     for number, (block, receipts) in enumerate(chain):
