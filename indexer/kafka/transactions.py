@@ -11,8 +11,8 @@ What each answer of Kafka means, and what is done (DESIGN 4):
 Brokers of Kafka 4.1 and later may end a transaction without its markers in partitions that have no leader at that
 moment (KAFKA-20734; a single broker that is killed and comes back). What it wrote there hangs: the group's offsets
 cannot be read, and the next commit of the same producer id would make its records visible. So a new producer aborts a
-small transaction in the partitions of the lost one: in that of the offsets at once, in those of the records when their
-inputs come again, which proves that the lost one was not committed.
+small transaction in the partitions of the lost one, and of the one before it, whose commit may have been confirmed: in
+that of the offsets at once, in those of the records when their inputs come again, which proves that they do not count.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -55,19 +55,12 @@ class _UndecidedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Write:
-    """What a transaction consists of, for when nobody knows what became of it."""
+    """What is to be known of a transaction when it may hang."""
 
-    handled: Sequence[Handled[Sequence[Output]]]
+    inputs: frozenset[tuple[TopicPartition, int]]
+    to: frozenset[TopicPartition]
     offsets: Sequence[KafkaPartition]
     metadata: bytes
-
-    def comes_again(self, handled: Iterable[Handled[Sequence[Output]]]) -> bool:
-        inputs = {(each.source, each.offset) for each in self.handled}
-        return any((each.source, each.offset) in inputs for each in handled)
-
-    def partitions(self) -> set[TopicPartition]:
-        """Return where its records are."""
-        return {TopicPartition(to.topic, to.partition) for each in self.handled for to in each.result}
 
 
 class KafkaTransactionSink:
@@ -90,8 +83,8 @@ class KafkaTransactionSink:
         self._refused: str | None = None  # why Kafka will never take a record of this transaction
         self._producer: Any = None  # None: the last one was given up, and its transaction with it
         self._open_transaction = False
-        self._under_way: _Write | None = None
-        self._lost: _Write | None = None  # was under way when its producer was given up
+        self._under_way: list[_Write] = []  # the last one that was committed, and the one that is being written
+        self._lost: list[_Write] = []  # were under way when their producer was given up
         self.aborted = 0
         self.replaced = 0
         self._open(max(self._seconds, _OPEN_SECONDS))
@@ -114,15 +107,13 @@ class KafkaTransactionSink:
             raise Rewind("a new producer took over from one in an unknown state")
         metadata = self._group_metadata()  # before anything is produced: it belongs to the partitions we own now
         faults.hook(f"{self._service}.before-transaction")
-        if self._lost is not None and self._lost.comes_again(handled):
-            self._end_records(self._lost)
-        self._lost = None
-        partitions = [
-            KafkaPartition(*source, offset, self._describe(source, offset)) for source, offset in offsets.items()
-        ]
-        self._under_way = _Write(handled, partitions, metadata)
+        write = self._described(handled, offsets, metadata)
+        if self._lost:
+            self._end_records({to for lost in self._lost if lost.inputs & write.inputs for to in lost.to})
+            self._lost = []
+        self._under_way = [*self._under_way[-1:], write]
         try:
-            self._commit(self._under_way)
+            self._commit(handled, write)
         except _AbortError as error:
             self._abort(error)
             raise Rewind(f"transaction aborted: {error}") from error
@@ -130,7 +121,6 @@ class KafkaTransactionSink:
             self._give_up(error)
             self._replace()
             raise Rewind(f"transaction in an unknown state: {error}") from error
-        self._under_way = None
         faults.hook(f"{self._service}.after-commit")
 
     def close(self) -> None:
@@ -144,12 +134,19 @@ class KafkaTransactionSink:
                 log.info("the open transaction was not aborted: %s", error)
         self._producer = None
 
-    def _commit(self, write: _Write) -> None:
+    def _described(self, handled: Sequence[Handled[Sequence[Output]]], offsets: Offsets, metadata: bytes) -> _Write:
+        partitions = [
+            KafkaPartition(*source, offset, self._describe(source, offset)) for source, offset in offsets.items()
+        ]
+        to = {TopicPartition(output.topic, output.partition) for each in handled for output in each.result}
+        return _Write(frozenset((each.source, each.offset) for each in handled), frozenset(to), partitions, metadata)
+
+    def _commit(self, handled: Sequence[Handled[Sequence[Output]]], write: _Write) -> None:
         deadline = self._now() + self._seconds
         self._refused = None
         self._open_transaction = True
         self._call(deadline, self._producer.begin_transaction)
-        for each in write.handled:
+        for each in handled:
             for output in each.result:
                 self._produce(output, deadline)
         self._send_offsets(deadline, write)
@@ -217,7 +214,7 @@ class KafkaTransactionSink:
         try:
             self._asked(self._producer.flush, _CALL_SECONDS)
             self._call(deadline, self._producer.abort_transaction, _CALL_SECONDS)
-            self._open_transaction, self._under_way = False, None
+            self._open_transaction = False
             self.aborted += 1
             log.info("transaction aborted: %s", reason)
         except (_AbortError, _UndecidedError) as error:
@@ -230,7 +227,7 @@ class KafkaTransactionSink:
         log.warning("giving the producer up: %s", error)
         self._producer.purge()  # not polled any more: a dead producer raises from poll too
         self._producer, self._open_transaction = None, False
-        self._lost, self._under_way = self._under_way or self._lost, None
+        self._lost, self._under_way = self._under_way or self._lost, []
 
     def _replace(self) -> None:
         self._open(_OPEN_SECONDS)
@@ -242,21 +239,22 @@ class KafkaTransactionSink:
                 " is another process running under the same slot?",
                 code="TRANSACTIONS_FAIL",
             )
-        if self._lost is not None and self._lost.offsets:
-            self._end_offsets(self._lost)
+        if lost := next((write for write in self._lost if write.offsets), None):
+            self._end_offsets(lost)
 
     def _end_offsets(self, lost: _Write) -> None:
-        """End a transaction that may hang in the partition of the group's offsets."""
+        """End a transaction that may hang in the partition of the group's offsets, which is one for all."""
         self._abort_another(lambda deadline: self._send_offsets(deadline, lost))
 
-    def _end_records(self, lost: _Write) -> None:
+    def _end_records(self, partitions: Collection[TopicPartition]) -> None:
         """End a transaction that may hang in the partitions of its records."""
 
         def touch(deadline: float) -> None:
-            for partition in lost.partitions():
+            for partition in partitions:
                 self._produce(Output(*partition, key=b"", value=b""), deadline)
 
-        self._abort_another(touch)
+        if partitions:
+            self._abort_another(touch)
 
     def _abort_another(self, touch: Callable[[float], None]) -> None:
         """Abort a transaction that touches what hangs, which ends both. Raises OutageError where nothing ends."""

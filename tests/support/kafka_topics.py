@@ -26,7 +26,10 @@ class TestKafka:
     def __init__(self, servers: str) -> None:
         self.servers = servers
         self._admin = AdminClient({"bootstrap.servers": servers})
-        self._producer = Producer({"bootstrap.servers": servers, "linger.ms": 1, "message.max.bytes": 64 * 1024 * 1024})
+        in_order = {"enable.idempotence": True}  # or what is tried again comes behind what was sent after it
+        self._producer = Producer(
+            {"bootstrap.servers": servers, "linger.ms": 1, "message.max.bytes": 64 * 1024 * 1024, **in_order}
+        )
 
     def create(self, *topics: str, partitions: int = 2, settings: dict[str, str] | None = None) -> None:
         new = [NewTopic(topic, partitions, 1, config=settings or {}) for topic in topics]

@@ -217,6 +217,18 @@ def test_what_a_lost_transaction_wrote_is_ended_by_aborting_another_in_its_parti
     assert "abort" not in world.broker.calls
 
 
+def test_the_transaction_before_a_lost_one_is_ended_too_where_its_inputs_come_again(world: World) -> None:
+    world.write()
+    world.broker.answer("commit", UNKNOWN)
+    with pytest.raises(Rewind):
+        world.sink.write([Handled(SOURCE, 8, (Output("out", 2, b"key", b"value"),))], {SOURCE: 9})
+    replacement = world.broker.producers[1]
+
+    world.write()
+
+    assert [record[0:4] for record in replacement.produced] == [("out", b"", b"", 1), ("out", b"value", b"key", 1)]
+
+
 def test_a_lost_transaction_whose_inputs_do_not_come_again_was_committed_and_its_records_stay(world: World) -> None:
     world.broker.answer("commit", UNKNOWN)
     with pytest.raises(Rewind):
