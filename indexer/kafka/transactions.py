@@ -10,9 +10,10 @@ What each answer of Kafka means, and what is done (DESIGN 4):
 
 Brokers of Kafka 4.1 and later may end a transaction without its markers in partitions that have no leader at that
 moment (KAFKA-20734; a single broker that is killed and comes back). What it wrote there hangs: the group's offsets
-cannot be read, and the next commit of the same producer id would make its records visible. So a new producer aborts a
-small transaction in the partitions of the lost one, and of the one before it, whose commit may have been confirmed: in
-that of the offsets at once, in those of the records when their inputs come again, which proves that they do not count.
+cannot be read, and the next commit of the same producer id makes its records visible. A marker of another transaction
+ends what hangs. So a new producer, and one that starts, aborts one that touches the offsets; when inputs come again,
+their transaction does not count, and one is aborted where its records are. Records that still come twice in the end
+are known to the persister; none is ever lost, so what does count is never touched.
 """
 
 from __future__ import annotations
@@ -85,12 +86,18 @@ class KafkaTransactionSink:
         self._open_transaction = False
         self._under_way: list[_Write] = []  # the last one that was committed, and the one that is being written
         self._lost: list[_Write] = []  # were under way when their producer was given up
+        self._offsets_ended = False  # what a predecessor left hanging in the group's offsets
         self.aborted = 0
         self.replaced = 0
         self._open(max(self._seconds, _OPEN_SECONDS))
 
-    def assigned(self, sources: Iterable[TopicPartition]) -> Offsets:
-        """Every partition starts at the group's offset."""
+    def assigned(self, sources: Collection[TopicPartition]) -> Offsets:
+        """Every partition starts at the group's offset, which is to be readable. Raises OutageError."""
+        if self._producer is None:
+            self._replace()
+        if not self._offsets_ended and sources:
+            self._end_offsets([KafkaPartition(*source, 0) for source in sources], self._group_metadata())
+            self._offsets_ended = True
         return {}
 
     def revoked(self, sources: Iterable[TopicPartition]) -> None:
@@ -109,7 +116,7 @@ class KafkaTransactionSink:
         faults.hook(f"{self._service}.before-transaction")
         write = self._described(handled, offsets, metadata)
         if self._lost:
-            self._end_records({to for lost in self._lost if lost.inputs & write.inputs for to in lost.to})
+            self._end_records(write)
             self._lost = []
         self._under_way = [*self._under_way[-1:], write]
         try:
@@ -149,14 +156,14 @@ class KafkaTransactionSink:
         for each in handled:
             for output in each.result:
                 self._produce(output, deadline)
-        self._send_offsets(deadline, write)
+        self._send_offsets(deadline, write.offsets, write.metadata)
         while self._asked(self._producer.flush, _CALL_SECONDS) and self._now() < deadline:
             pass
         faults.hook(f"{self._service}.between-produce-and-commit")
         self._call(deadline, self._producer.commit_transaction, _CALL_SECONDS)
         self._open_transaction = False
 
-    def _send_offsets(self, deadline: float, write: _Write) -> None:
+    def _send_offsets(self, deadline: float, offsets: Sequence[KafkaPartition], metadata: bytes) -> None:
         """Hand the offsets to the transaction.
 
         The call may ignore its time and never return after a broker was away (librdkafka issues 5456 and 5511), and
@@ -165,7 +172,7 @@ class KafkaTransactionSink:
         send = self._producer.send_offsets_to_transaction
         left = max(deadline - self._now(), _CALL_SECONDS)
         try:
-            within(left, self._call, deadline, send, write.offsets, write.metadata, _CALL_SECONDS)
+            within(left, self._call, deadline, send, list(offsets), metadata, _CALL_SECONDS)
         except TimeoutError as error:
             raise _UndecidedError(f"sending offsets: {error}") from None
 
@@ -239,15 +246,18 @@ class KafkaTransactionSink:
                 " is another process running under the same slot?",
                 code="TRANSACTIONS_FAIL",
             )
-        if lost := next((write for write in self._lost if write.offsets), None):
-            self._end_offsets(lost)
+        if self._lost:
+            self._end_offsets(self._lost[-1].offsets, self._lost[-1].metadata)
 
-    def _end_offsets(self, lost: _Write) -> None:
+    def _end_offsets(self, offsets: Sequence[KafkaPartition], metadata: bytes) -> None:
         """End a transaction that may hang in the partition of the group's offsets, which is one for all."""
-        self._abort_another(lambda deadline: self._send_offsets(deadline, lost))
+        self._abort_another(lambda deadline: self._send_offsets(deadline, offsets, metadata))
 
-    def _end_records(self, partitions: Collection[TopicPartition]) -> None:
-        """End a transaction that may hang in the partitions of its records."""
+    def _end_records(self, write: _Write) -> None:
+        """End lost transactions in the partitions of their records when this write has their inputs again."""
+        void = [lost for lost in self._lost if lost.inputs & write.inputs]
+        counts = [lost for lost in self._lost if lost not in void]
+        partitions = {to for lost in void for to in lost.to} - {to for lost in counts for to in lost.to}
 
         def touch(deadline: float) -> None:
             for partition in partitions:

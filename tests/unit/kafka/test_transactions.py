@@ -229,6 +229,22 @@ def test_the_transaction_before_a_lost_one_is_ended_too_where_its_inputs_come_ag
     assert [record[0:4] for record in replacement.produced] == [("out", b"", b"", 1), ("out", b"value", b"key", 1)]
 
 
+def test_where_a_transaction_that_counts_may_hang_nothing_is_aborted(world: World) -> None:
+    world.write()
+    second = Handled(SOURCE, 8, (OUTPUT, Output("out", 2, b"key", b"value")))
+    world.broker.answer("commit", UNKNOWN)
+    with pytest.raises(Rewind):
+        world.sink.write([second], {SOURCE: 9})
+    replacement = world.broker.producers[1]
+
+    world.sink.write([second], {SOURCE: 9})
+
+    assert [(record[0], record[3], record[1]) for record in replacement.produced][:2] == [
+        ("out", 2, b""),
+        ("out", 1, b"value"),
+    ]
+
+
 def test_a_lost_transaction_whose_inputs_do_not_come_again_was_committed_and_its_records_stay(world: World) -> None:
     world.broker.answer("commit", UNKNOWN)
     with pytest.raises(Rewind):
@@ -412,6 +428,34 @@ def test_a_start_without_transactions_is_told(answer: KafkaException, error: typ
 
 
 def test_partitions_start_at_the_groups_offset_and_are_given_up_without_ado(world: World) -> None:
-    assert world.sink.assigned([SOURCE]) == {}
-    world.sink.revoked([SOURCE])
+    assert world.sink.assigned([]) == {}
+    world.sink.revoked([])
     assert world.broker.calls == []
+
+
+def test_the_first_partitions_end_what_a_predecessor_left_hanging_in_the_offsets(world: World) -> None:
+    assert world.sink.assigned([SOURCE]) == {}
+    assert world.broker.calls == ["begin", "offsets", "flush", "abort"]
+
+    world.sink.revoked([SOURCE])
+    assert world.sink.assigned([SOURCE]) == {}
+
+    assert len(world.broker.calls) == 4
+
+
+def test_a_lost_producer_is_replaced_before_partitions_are_taken_over(world: World) -> None:
+    world.sink.assigned([SOURCE])
+    world.broker.down = True
+    for _ in range(2):
+        with pytest.raises(OutageError):
+            world.write()
+    with pytest.raises(OutageError):
+        world.sink.assigned([SOURCE])
+    world.broker.down = False
+    world.broker.calls.clear()
+
+    world.sink.assigned([SOURCE])
+
+    assert world.broker.calls == ["init", "begin", "offsets", "flush", "abort"]
+    world.write()
+    assert world.broker.calls[-1] == "commit"
