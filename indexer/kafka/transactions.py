@@ -10,10 +10,9 @@ What each answer of Kafka means, and what is done (DESIGN 4):
 
 Brokers of Kafka 4.1 and later may end a transaction without its markers in partitions that have no leader at that
 moment (KAFKA-20734; a single broker that is killed and comes back). What it wrote there hangs: the group's offsets
-cannot be read, and the next commit of the same producer id makes its records visible. A marker of another transaction
-ends what hangs. So a new producer, and one that starts, aborts one that touches the offsets; when inputs come again,
-their transaction does not count, and one is aborted where its records are. Records that still come twice in the end
-are known to the persister; none is ever lost, so what does count is never touched.
+cannot be read, and the next transaction of the same producer id decides over its records. A marker of another one ends
+what hangs. So a new producer, and one that starts, aborts one that touches the offsets; when inputs come again, their
+transaction does not count, and one is aborted where its records are, unless something that counts may hang there too.
 """
 
 from __future__ import annotations

@@ -1,8 +1,14 @@
-"""The broker dies in the middle of work and comes back: the process stays, nothing is lost or doubled."""
+"""The broker is away in the middle of work and comes back: the process stays, nothing is lost or doubled.
+
+It is frozen, not killed: a single broker of this Kafka that is killed may forget markers of its own (KAFKA-20734). What
+is killed is one of three (tests/integration/test_three_brokers.py).
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,12 +32,13 @@ def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Runnin
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(
+def test_a_broker_that_freezes_and_goes_on_loses_and_doubles_nothing(
     own_stack: stack.RunningStack, topic_prefix: str, tmp_path: Path, protocol: str
 ) -> None:
     world = World(own_stack.bootstrap_servers, topic_prefix, tmp_path, protocol)
     world.send(4000)
     pipeline = copier(world.settings)
+    broker = own_stack.broker_pids[0]
     stop = threading.Event()
     failures: list[BaseException] = []
 
@@ -45,10 +52,12 @@ def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(
     worker.start()
     try:
         until(lambda: pipeline.progress.written > 50, "work is under way")
-        own_stack.kill_broker(0)
-        assert pipeline.progress.written < 4000
-        until(lambda: pipeline.progress.outage or not pipeline.progress.assigned or failures, "it is noticed", 60)
-        own_stack.start_broker(0)
+        os.kill(broker, signal.SIGSTOP)
+        try:
+            assert pipeline.progress.written < 4000
+            until(lambda: pipeline.progress.outage or not pipeline.progress.assigned or failures, "it is noticed", 60)
+        finally:
+            os.kill(broker, signal.SIGCONT)
         world.send(200)
         until(lambda: failures or world.all_arrived(), "all records arrive", 90)
     finally:

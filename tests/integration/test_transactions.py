@@ -28,7 +28,7 @@ BETWEEN = "decoder.between-produce-and-commit"
 
 
 class World:
-    def __init__(self, servers: str, prefix: str, folder: Path, protocol: str) -> None:
+    def __init__(self, servers: str, prefix: str, folder: Path, protocol: str, replicas: int = 1) -> None:
         self.settings = Settings(
             kafka_bootstrap_servers=servers,
             topic_prefix=prefix,
@@ -46,7 +46,7 @@ class World:
         self.folder = folder
         self.kafka = TestKafka(servers)
         self.source, self.target = prefix + "in", prefix + "out"
-        self.kafka.create(self.source, self.target, partitions=4)
+        self.kafka.create(self.source, self.target, partitions=4, replicas=replicas)
         self.sent: list[bytes] = []
 
     def send(self, count: int) -> None:

@@ -31,8 +31,10 @@ class TestKafka:
             {"bootstrap.servers": servers, "linger.ms": 1, "message.max.bytes": 64 * 1024 * 1024, **in_order}
         )
 
-    def create(self, *topics: str, partitions: int = 2, settings: dict[str, str] | None = None) -> None:
-        new = [NewTopic(topic, partitions, 1, config=settings or {}) for topic in topics]
+    def create(
+        self, *topics: str, partitions: int = 2, replicas: int = 1, settings: dict[str, str] | None = None
+    ) -> None:
+        new = [NewTopic(topic, partitions, replicas, config=settings or {}) for topic in topics]
         for future in self._admin.create_topics(new).values():
             future.result(60)
         until(lambda: all(self._leaders(topic) == partitions for topic in topics), "the topics have leaders")
@@ -119,6 +121,10 @@ class TestKafka:
                 left.discard(message.partition() or 0)
         consumer.close()
         assert not left, "the topic was not read to its end in time"
+
+    def leader(self, topic: str, partition: int = 0) -> int:
+        """Return the number of the broker that leads a partition, -1 while none does."""
+        return int(self._admin.list_topics(topic, timeout=10).topics[topic].partitions[partition].leader)
 
     def _leaders(self, topic: str) -> int:
         found = self._admin.list_topics(topic, timeout=10).topics[topic].partitions
