@@ -178,7 +178,7 @@ class MemorySink:
     def revoked(self, sources: Collection[TopicPartition]) -> None:
         self.owned -= set(sources)
 
-    def write(self, handled: Sequence[Handled[bytes]], offsets: Offsets) -> None:
+    def write(self, handled: Sequence[Handled[bytes]], offsets: Offsets) -> Sequence[Handled[bytes]]:
         results = [each.result for each in handled]
         self.attempts.append((results, dict(offsets)))
         if self._failures:
@@ -189,6 +189,7 @@ class MemorySink:
         self._broker.committed.update(offsets)
         self.stored += results
         self.writes.append((results, dict(offsets)))
+        return handled
 
     def close(self) -> None:
         self.closed = True

@@ -43,7 +43,6 @@ class OwnershipLost(IndexerError):  # noqa: N818
 
 Result = TypeVar("Result")
 Result_co = TypeVar("Result_co", covariant=True)
-Result_contra = TypeVar("Result_contra", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ class Handler(Protocol[Result_co]):
     def close(self) -> None: ...
 
 
-class Sink(Protocol[Result_contra]):
+class Sink(Protocol[Result]):
     """Where results and offsets are stored together."""
 
     def assigned(self, sources: Collection[TopicPartition]) -> Offsets:
@@ -113,10 +112,11 @@ class Sink(Protocol[Result_contra]):
     def revoked(self, sources: Collection[TopicPartition]) -> None:
         """Give the partitions up in order; what was ready has been written."""
 
-    def write(self, handled: Sequence[Handled[Result_contra]], offsets: Offsets) -> None:
+    def write(self, handled: Sequence[Handled[Result]], offsets: Offsets) -> Sequence[Handled[Result]]:
         """Store all results and the offsets, or nothing. Raises Rewind, OwnershipLost or an IndexerError.
 
-        Without results the offsets alone moved: past transaction markers, while nothing came.
+        Returns what is stored: in place of a result that the store refuses a dead letter. Without results the offsets
+        alone moved: past transaction markers, while nothing came.
         """
 
     def close(self) -> None: ...
@@ -329,7 +329,7 @@ class Pipeline(Generic[Result]):
     def _try_to_store(self) -> bool:
         self._due_at = None
         try:
-            self._sink.write(self._batch, self._offsets)
+            self._batch = list(self._sink.write(self._batch, self._offsets))
         except (Rewind, OwnershipLost) as told:
             self._told, self._failures = told, 0
             return False

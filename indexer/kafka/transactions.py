@@ -102,7 +102,9 @@ class KafkaTransactionSink:
     def revoked(self, sources: Iterable[TopicPartition]) -> None:
         """Nothing is kept for a partition."""
 
-    def write(self, handled: Sequence[Handled[Sequence[Output]]], offsets: Offsets) -> None:
+    def write(
+        self, handled: Sequence[Handled[Sequence[Output]]], offsets: Offsets
+    ) -> Sequence[Handled[Sequence[Output]]]:
         """Commit all outputs and the offsets in one transaction.
 
         Raises Rewind when nothing of it was committed, or when that is not known: the committed offsets tell.
@@ -128,6 +130,7 @@ class KafkaTransactionSink:
             self._replace()
             raise Rewind(f"transaction in an unknown state: {error}") from error
         faults.hook(f"{self._service}.after-commit")
+        return handled
 
     def close(self) -> None:
         """Let go of the producer; an error may have left its transaction open, which would hold up every reader."""

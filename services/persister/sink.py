@@ -109,8 +109,8 @@ class OffsetsSink(Generic[Result]):
         finally:
             self._progress.forget(sources)
 
-    def write(self, handled: Sequence[Handled[Result]], offsets: Offsets) -> None:
-        """Store all results and the offsets, or nothing."""
+    def write(self, handled: Sequence[Handled[Result]], offsets: Offsets) -> Sequence[Handled[Result]]:
+        """Store all results and the offsets, or nothing; return what is stored, dead letters among it."""
         written = self._settle()
         todo = [each for each in handled if each.offset >= written.get(each.source, 0)]
         busy = {each.source for each in todo}
@@ -120,7 +120,7 @@ class OffsetsSink(Generic[Result]):
             if s in busy or end != self._progress.owned_from(s) or self._progress.marker(s, end) is not None
         }
         if not ends:
-            return
+            return handled
         lap = self._work.stopwatch()
         self._writer.prepare(todo)
         lap("prepare")
@@ -135,6 +135,8 @@ class OffsetsSink(Generic[Result]):
                 todo = self._without_bad_rows(todo, bad.error)
         self._fault("persister.between-commit-and-offset")
         self._committed(todo, offsets)
+        stored = {(each.source, each.offset): each for each in todo}
+        return [stored.get((each.source, each.offset), each) for each in handled]
 
     def close(self) -> None:
         self._drop_connection()

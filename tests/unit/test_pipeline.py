@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from indexer.errors import FatalError, OutageError, TransientError
 from indexer.inflight import Record, TopicPartition
 from indexer.memory import MemoryBroker, MemoryHandler, MemorySink, MemorySource
-from indexer.pipeline import Offsets, OwnershipLost, Pace, Pipeline, Rewind
+from indexer.pipeline import Handled, Offsets, OwnershipLost, Pace, Pipeline, Rewind
 
 P0, P1 = TopicPartition("work", 0), TopicPartition("work", 1)
 
@@ -614,3 +614,20 @@ def test_while_it_is_held_nothing_is_taken_and_the_membership_is_kept() -> None:
     watch.stopped = False
     world.step()
     assert watch.seen == [b"a"]
+
+
+def test_a_watch_hears_what_is_stored_and_not_what_the_store_refused() -> None:
+    class Refusing(MemorySink):
+        def write(self, handled: Sequence[Handled[bytes]], offsets: Offsets) -> Sequence[Handled[bytes]]:
+            stored = super().write(handled, offsets)
+            return [replace(each, result=b"letter") if each.result == b"bad" else each for each in stored]
+
+    world, watch = World(), Watch()
+    sink = Refusing(world.broker, None)
+    world.pipeline = Pipeline(world.source, world.handler, sink, world.clock, world.pace, watch=watch)
+    world.source.subscribe(world.pipeline)
+    world.produce(b"good", b"bad")
+
+    world.step()
+
+    assert watch.seen == [b"good", b"letter"]

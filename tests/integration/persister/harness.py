@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
@@ -78,9 +78,9 @@ class Persister:
         self._next |= dict(starts)
         return self
 
-    def write(self, *values: Value) -> None:
+    def write(self, *values: Value) -> Sequence[Handled[Item]]:
         """Write values as the next records of their partitions."""
-        self.write_again(self.handle(*values))
+        return self.write_again(self.handle(*values))
 
     def handle(self, *values: Value) -> list[Handled[Item]]:
         handled = []
@@ -92,8 +92,8 @@ class Persister:
             handled.append(Handled(at, offset, Item(record, _read(value))))
         return handled
 
-    def write_again(self, handled: list[Handled[Item]]) -> None:
-        self.sink.write(handled, {each.source: each.offset + 1 for each in handled})
+    def write_again(self, handled: list[Handled[Item]]) -> Sequence[Handled[Item]]:
+        return self.sink.write(handled, {each.source: each.offset + 1 for each in handled})
 
     def _note(self, _: object, offsets: Offsets) -> None:
         self.committed |= offsets

@@ -265,9 +265,13 @@ def test_bad_rows_are_bisected_out_of_their_batch(persister: Make, look: psycopg
         bad.logs.log_index = [0, 0, 1, 2]  # twice the same key
         bad.undecoded_logs = []
 
-    persister().own().write(*blocks)
+    stored = persister().own().write(*blocks)
 
     assert heights(look) == [n for n in range(20) if n not in (3, 11)]
+    assert [n for n, each in enumerate(stored) if isinstance(each.result.value, PoisonError)] == [
+        3,
+        11,
+    ]  # what the dead-letter budget counts
     codes = [
         bytes.fromhex(dict(headers)["x-dlq-error-code"])
         for (headers,) in rows(look, "SELECT record_headers FROM outbox")
