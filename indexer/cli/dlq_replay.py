@@ -168,7 +168,7 @@ def _carry_out(
     first = vanguard(run.total - run.position) if careful and not run.canary else 0
     ahead = f", {first} of them first" if first else ""
     click.echo(f"replay {run.id}: {run.total:,} letters{ahead}; if it is interrupted: --resume {run.id}", err=True)
-    transactions = ReplayTransactions(settings, run.id)
+    transactions = ReplayTransactions(settings, run.name)
     replayer = Replayer(
         connection, run, transactions, topics, partitions, clock=time.monotonic, patience=patience, careful=careful
     )

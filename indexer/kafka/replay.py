@@ -22,10 +22,9 @@ _WAIT_SECONDS = 10.0
 
 
 class ReplayTransactions:
-    """One run's; making it ends what a predecessor left open."""
+    """One run's, under its name; making it ends what a predecessor left open."""
 
-    def __init__(self, settings: Settings, run: int) -> None:
-        name = f"dlq-replay-{run}"
+    def __init__(self, settings: Settings, name: str) -> None:
         short = dict.fromkeys(
             ("transaction.timeout.ms", "message.timeout.ms", "socket.timeout.ms"), int(_SECONDS * 1000)
         )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Connection = psycopg.Connection[Any]
 
-REVISION = "0004"  # what this code needs; a test compares it with the newest migration
+REVISION = "0005"  # what this code needs; a test compares it with the newest migration
 _NAME_BYTES = 63  # PostgreSQL cuts application_name there
 _CONNECT_SECONDS = 5
 _LAST_PORT = 65_535

@@ -6,8 +6,9 @@ a run is taken up again.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -41,6 +42,12 @@ class Run:
     created_at: datetime
     finished_at: datetime | None
     message: str | None
+    nonce: str | None
+
+    @property
+    def name(self) -> str:
+        """Return its transactional id and group: its own for ever, whatever ids a restored database gives out."""
+        return f"dlq-replay-{self.id}" if self.nonce is None else f"dlq-replay-{self.id}-{self.nonce}"
 
 
 def freeze(
@@ -59,9 +66,9 @@ def freeze(
     """
     with connection.transaction():
         run = connection.execute(
-            "INSERT INTO replay_runs (chain_id, selection, actor, total, canary, rate)"
-            " VALUES (%s, %s, %s, 0, %s, %s) RETURNING id",
-            (chain_id, Jsonb(selection.in_words()), actor, canary, rate),
+            "INSERT INTO replay_runs (chain_id, selection, actor, total, canary, rate, nonce)"
+            " VALUES (%s, %s, %s, 0, %s, %s, %s) RETURNING id",
+            (chain_id, Jsonb(selection.in_words()), actor, canary, rate, secrets.token_hex(8)),
         ).fetchone()
         assert run is not None
         parameters = {**selection.parameters(), "chain": chain_id, "run": run[0], "most": most}
@@ -76,7 +83,7 @@ def freeze(
 
 def find(connection: Connection, chain_id: int, run: int) -> Run | None:
     with connection.cursor(row_factory=class_row(Run)) as cursor:
-        cursor.execute("SELECT * FROM replay_runs WHERE id = %s AND chain_id = %s", (run, chain_id))
+        cursor.execute(_FIND, (run, chain_id))
         return cursor.fetchone()
 
 
@@ -177,6 +184,10 @@ def _chosen(row: Row) -> Chosen:
     )
 
 
+_COLUMNS = ", ".join(each.name for each in fields(Run))  # newer tables may have more
+
+_FIND = f"SELECT {_COLUMNS} FROM replay_runs WHERE id = %s AND chain_id = %s"  # noqa: S608  # constants only
+
 _WAITING = f"""
     SELECT 1 FROM replay_items i JOIN replay_runs r ON r.id = i.run_id
     WHERE i.letter_id = l.id AND i.outcome IS NULL AND r.state = '{_LIVE}'
@@ -197,11 +208,11 @@ _HELD = f"""
     WHERE {SELECTED} AND l.state = %(state)s AND i.outcome IS NULL AND r.state = '{_LIVE}' GROUP BY r.id
 """  # noqa: S608
 
-_NEWEST = """
-    SELECT * FROM replay_runs WHERE chain_id = %(chain)s
+_NEWEST = f"""
+    SELECT {_COLUMNS} FROM replay_runs WHERE chain_id = %(chain)s
       AND (%(actor)s::text IS NULL OR actor = %(actor)s AND state = %(live)s)
     ORDER BY id DESC LIMIT %(most)s
-"""
+"""  # noqa: S608
 
 _CHOSEN = """
     SELECT i.position, l.* FROM replay_items i JOIN dead_letters l ON l.id = i.letter_id

@@ -326,6 +326,7 @@ replay_runs = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("finished_at", DateTime(timezone=True)),
     Column("message", Text),
+    Column("nonce", Text),  # of its name in Kafka: a restored database gives ids out again; NULL: before revision 0005
 )
 
 # the frozen selection: position counts from 0

@@ -70,7 +70,7 @@ class Redrive:
         return replays.freeze(connection, self._settings.chain_id, selection, actor=ACTOR, canary=_CANARIES, most=_MOST)
 
     def _carry_out(self, connection: Connection, run: Run) -> Run:
-        transactions = ReplayTransactions(self._settings, run.id)
+        transactions = ReplayTransactions(self._settings, run.name)
         try:
             replayer = Replayer(connection, run, transactions, self._topics, self._partitions, clock=time.monotonic)
             while replayer.run.state == "running" and not self._ended.is_set():

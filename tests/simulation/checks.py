@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 
-from indexer.deadletter import ORIGIN, REPLAY_COUNT, RUN_ID, read_letter
+from indexer.deadletter import ORIGIN, REPLAY_COUNT, RUN_ID, read_letter, read_origin
 from indexer.inflight import Record
 from indexer.topics import DLQ, STRIPE, WORK
+from tests.simulation.database import Key
 from tests.simulation.world import FIRST, World
 
 
@@ -71,22 +72,32 @@ def _letters(world: World) -> Iterator[str]:
 
 
 def _replays(world: World) -> Iterator[str]:
-    times: Counter[tuple[bytes | None, ...]] = Counter()
+    tables = world.database.tables
+    names = {run: f"dlq-replay-{run}-{row['nonce']}" for run, row in tables["replay_runs"].items()}
+    letters = {row["id"]: key for key, row in tables["dead_letters"].items()}
+    times = Counter(_published(world))
+    for (name, letter), count in times.items():
+        if count > 1:
+            yield f"{name} replayed {letter} {count} times"
+    chosen = {(names[run], letters.get(row["letter"])) for (run, _), row in tables["replay_items"].items()}
+    for (run, _), row in tables["replay_items"].items():
+        if row["outcome"] == "replayed" and not times[names[run], letters[row["letter"]]]:
+            yield f"{names[run]} says that it replayed {letters[row['letter']]}, and did not"
+    for record in _records(world, (DLQ,)):
+        found = read_letter(record, record.topic)
+        at = (found.origin.topic_id, found.origin.partition, found.origin.offset)
+        name = names.get(int(found.run_id or 0), "")
+        if times[name, (*at, found.replay_count - 1)] and (name, (*at, found.replay_count)) in chosen:
+            yield f"a letter that died again, at {at}, is taken for the one that {name} replayed"
+
+
+def _published(world: World) -> Iterator[tuple[str, Key]]:
+    """Yield (run's name, letter's identity) of every item that was replayed."""
     for record in _records(world, WORK):
         told = dict(record.headers)
-        if RUN_ID in told:
-            times[told[RUN_ID], told[ORIGIN], told[REPLAY_COUNT]] += 1
-    for (run, origin, _), count in times.items():
-        if count > 1:
-            yield f"run {run!r} replayed {origin!r} {count} times"
-    tables = world.database.tables
-    letters = {row["id"]: (key, row["replay_count"]) for key, row in tables["dead_letters"].items()}
-    chosen = {(str(run), letters.get(row["letter"])) for (run, _), row in tables["replay_items"].items()}
-    for record in _records(world, (DLQ,)):
-        letter = read_letter(record, record.topic)
-        at = (letter.origin.topic_id, letter.origin.partition, letter.origin.offset)
-        if letter.run_id and (letter.run_id, ((*at, letter.replay_count), letter.replay_count)) in chosen:
-            yield f"a letter that died again, at {at}, is taken for the one that run {letter.run_id} replayed"
+        if RUN_ID in told and (origin := read_origin(told[ORIGIN])) is not None:
+            identity = (origin.topic_id, origin.partition, origin.offset, int(told[REPLAY_COUNT] or 0) - 1)
+            yield world.broker.authors[record.source, record.offset], identity
 
 
 def _records(world: World, topics: Collection[str]) -> Iterator[Record]:

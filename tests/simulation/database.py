@@ -1,5 +1,7 @@
 """A database in memory: transactions that see what is committed, row locks, back-ends that can be ended, restores.
 
+Restored, it gives ids out again, as a sequence does.
+
 What the services say to PostgreSQL is known by its statement (`statements.py`); each is a function that says the same
 of these tables. A row that another transaction has locked is not waited for: the lock's time is up at once.
 """
@@ -48,6 +50,14 @@ class Answer:
         return iter(self.rows)
 
 
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What a restore brings back."""
+
+    tables: dict[str, dict[Key, Row]]
+    ids: dict[str, int]
+
+
 @dataclass(slots=True)
 class Database:
     """What is committed, and who has locked what."""
@@ -57,7 +67,8 @@ class Database:
     tables: dict[str, dict[Key, Row]] = field(default_factory=lambda: {name: {} for name in TABLES})
     locks: dict[tuple[str, Key], Session] = field(default_factory=dict)
     sessions: dict[int, Session] = field(default_factory=dict)
-    numbers: int = 0  # ids and pids, never given twice
+    numbers: int = 0  # never given twice: pids
+    ids: dict[str, int] = field(default_factory=dict)  # the last one that a table gave out
     notes: list[str] = field(default_factory=list)  # what no transaction may do
     rules: Callable[[str], bool] = lambda rule: True  # whether a rule is kept; False takes it out
     given_out: GivenOut = field(default_factory=GivenOut)
@@ -67,6 +78,10 @@ class Database:
     def number(self) -> int:
         self.numbers += 1
         return self.numbers
+
+    def new_id(self, table: str) -> int:
+        self.ids[table] = self.ids.get(table, 0) + 1
+        return self.ids[table]
 
     def open(self, fault: Callable[[Session, str], None], *, autocommit: bool = False) -> Session:
         session = Session(self, self.number(), fault, autocommit)
@@ -79,14 +94,16 @@ class Database:
         if session is not None:
             session.close()
 
-    def backup(self) -> dict[str, dict[Key, Row]]:
-        return {name: dict(rows) for name, rows in self.tables.items()}  # rows are never changed in place
+    def backup(self) -> Backup:
+        tables = {name: dict(rows) for name, rows in self.tables.items()}  # rows are never changed in place
+        return Backup(tables, dict(self.ids))
 
-    def restore(self, backup: dict[str, dict[Key, Row]]) -> None:
+    def restore(self, backup: Backup) -> None:
         """Go back to a backup; nobody stays connected."""
         for pid in list(self.sessions):
             self.end(pid)
-        self.tables = {name: dict(rows) for name, rows in backup.items()}
+        self.tables = {name: dict(rows) for name, rows in backup.tables.items()}
+        self.ids = dict(backup.ids)
         self.restored = True
 
 

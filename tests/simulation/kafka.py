@@ -50,6 +50,7 @@ class Broker:
     starts: dict[TopicPartition, int] = field(default_factory=dict)
     groups: dict[str, Group] = field(default_factory=dict)
     producers: dict[str, TransactionalProducer] = field(default_factory=dict)  # the youngest of each id
+    authors: dict[tuple[TopicPartition, int], str] = field(default_factory=dict)  # transactional ids, of replays too
     members: int = 0
 
     def sources(self, topics: Collection[str]) -> list[TopicPartition]:
@@ -61,8 +62,9 @@ class Broker:
     def log(self, source: TopicPartition) -> list[Record | None]:
         return self.logs.setdefault(source, [])
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Record, author: str = "") -> None:
         log = self.log(record.source)
+        self.authors[record.source, len(log)] = author
         log.append(replace(record, offset=len(log), timestamp_ms=int(self.now() * 1000)))
 
     def start(self, source: TopicPartition) -> int:
@@ -230,7 +232,7 @@ class TransactionalProducer:
         if self._broker.producers.get(self._name) is not self:
             raise _error(KafkaError._FENCED, fatal=True)
         for record in self._records:
-            self._broker.append(record)
+            self._broker.append(record, self._name)
         for source in {record.source for record in self._records}:
             self._broker.log(source).append(None)
         self.group.committed |= self.offsets

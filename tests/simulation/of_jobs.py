@@ -35,7 +35,7 @@ def follow(s: Session, first: int) -> int:
 
 
 def _enter(s: Session, blocks: set[int], reason: str, position: dict[str, int] | None) -> int:
-    job = s.db.number()
+    job = s.db.new_id("processing_jobs")
     s.put("processing_jobs", job, {
         "state": "queued", "reason": reason, "blocks": blocks, "position": position, "exhausted": False,
         "owner": None, "epoch": 0, "until": None, "published": 0,

@@ -196,7 +196,7 @@ def _cover(s: Session, p: Any) -> int:
 
 def _outbox(s: Session, p: Any) -> int:
     topic, partition, key, value, headers_ = p
-    s.put("outbox", s.db.number(), {"topic": topic, "partition": partition, "key": key, "value": value,
+    s.put("outbox", s.db.new_id("outbox"), {"topic": topic, "partition": partition, "key": key, "value": value,
                                     "headers": headers_.obj})  # fmt: skip
     return 1
 
@@ -279,7 +279,7 @@ def _insert_letter(s: Session, p: Any) -> int:
     if s.get("dead_letters", _identity(p)) is not None:
         return 0
     kept = {name: p[name] for name in (*_LETTER, "state", "number", "job_id", "run_id", "replay_count", "code")}
-    s.put("dead_letters", _identity(p), {**kept, "id": s.db.number(), "replayed_at": 0.0})
+    s.put("dead_letters", _identity(p), {**kept, "id": s.db.new_id("dead_letters"), "replayed_at": 0.0})
     return 1
 
 

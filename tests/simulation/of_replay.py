@@ -27,10 +27,11 @@ def freeze(s: Session, chain_id: int) -> Run | None:
         letters = [row for row in about if row["state"] == "open" and row["id"] not in taken]
         if not letters:
             return []
-        run = s.db.number()
+        run = s.db.new_id("replay_runs")
         for position, row in enumerate(sorted(letters, key=lambda row: (row["number"], row["id"]))):
             s.put("replay_items", (run, position), {"letter": row["id"], "outcome": None})
-        s.put("replay_runs", run, {"state": "running", "total": len(letters), "position": 0})
+        nonce = f"{s.db.number():x}"
+        s.put("replay_runs", run, {"state": "running", "total": len(letters), "position": 0, "nonce": nonce})
         return [run]
 
     found = s.run(choose).fetchone()
@@ -42,7 +43,10 @@ def find(s: Session, chain_id: int, run: int) -> Run | None:
     if row is None:
         return None
     began = datetime(2026, 1, 1, tzinfo=UTC)
-    return Run(run, chain_id, {}, "simulation", row["state"], row["total"], row["position"], 0, None, began, None, None)
+    return Run(
+        run, chain_id, {}, "simulation", row["state"], row["total"], row["position"], 0, None, began, None, None,
+        row["nonce"],
+    )  # fmt: skip
 
 
 def running(s: Session, chain_id: int) -> Run | None:

@@ -26,6 +26,7 @@ from indexer.replay import run as replay_run
 from indexer.replay.run import Replayer
 from indexer.rpc.fetch import Fetched, Wanted
 from indexer.settings import Settings
+from indexer.storage.replays import Run
 from indexer.topics import DECODED, DLQ, RETRY, WORK, load_topics, partition_of
 from services.decoder.attempts import due_ms
 from services.decoder.fetch import BlockHandler as DecoderHandler
@@ -421,8 +422,9 @@ class ProducerProcess(Process):
 class _Transactions:
     """What indexer/kafka/replay.py does: the run's own transactional id and group."""
 
-    def __init__(self, process: Process, run: int) -> None:
-        world, self._group = process.world, f"dlq-replay-{run}"
+    def __init__(self, process: Process, run: Run) -> None:
+        world = process.world
+        self._group = run.name if world.rules("14 name") else f"dlq-replay-{run.id}"
         self._broker, self._keeps_position = world.broker, world.rules("14 position")
         self._sink = KafkaTransactionSink(
             {}, lambda: b"", now=world.clock, service="replay",
@@ -466,7 +468,7 @@ class ReplayProcess(Process):
         if run is not None:
             connection: Any = session
             self._replayer = Replayer(
-                connection, run, _Transactions(self, run.id), TOPICS, PARTITIONS, clock=self.world.clock
+                connection, run, _Transactions(self, run), TOPICS, PARTITIONS, clock=self.world.clock
             )
         else:
             session.close()

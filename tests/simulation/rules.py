@@ -42,6 +42,7 @@ SWITCHES: dict[str, str] = {
     "12 lock": "PROTOCOL 12: the block's row is locked while its bit is set; indexer/storage/jobs.py open_stripes",
     "12 repair": "PROTOCOL 12: a repair is covered by its own; services/persister/sql.py COVER",
     "12 skip": "PROTOCOL 12: a repair is not skipped since its blocks are stored; indexer/storage/jobs.py",
+    "14 name": "PROTOCOL 14: a run has its group and transactional id for ever; indexer/storage/replays.py",
     "14 position": "PROTOCOL 14: the position is committed with the items; indexer/replay/run.py",
     "16 reopen": "PROTOCOL 16: a replay without outcome is open again; indexer/storage/dead_letters.py",
 }

@@ -22,7 +22,7 @@ from indexer.storage.jobs import NewJob
 from indexer.topics import DECODED, DLQ, RETRY, WORK
 from services.producer.lag import Stillness
 from tests.simulation import of_follower, of_jobs, of_persister
-from tests.simulation.database import Database, Session
+from tests.simulation.database import Backup, Database, Session
 from tests.simulation.kafka import Broker, unknown_outcome
 from tests.simulation.laws import GROUP, PARTITIONS
 from tests.unit.producer.chain_model import MemoryNode, chain
@@ -124,7 +124,7 @@ class World:
     poisoned: set[int] = field(default_factory=set)  # ever
     killers: set[bytes] = field(default_factory=set)  # keys of records that kill who takes them
     planted: set[tuple[str, int, int]] = field(default_factory=set)  # where bytes lie that nobody can read
-    backup: object = None
+    backup: Backup | None = None
     faults: Counter[str] = field(default_factory=Counter)
     ended: Counter[str] = field(default_factory=Counter)
     depth: int = 0
@@ -277,7 +277,7 @@ class World:
 
     def _restore(self) -> None:
         if self.backup is not None and self.rules("no restores"):
-            self.database.restore(self.backup)  # type: ignore[arg-type]
+            self.database.restore(self.backup)
             self.backup = None
 
     def _poison(self) -> None:

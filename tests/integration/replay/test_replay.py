@@ -179,6 +179,25 @@ def test_a_run_under_way_keeps_what_it_chose(desk: Desk) -> None:
     assert desk.replayed() == once(*range(10))
 
 
+def test_a_run_whose_id_was_given_out_before_a_restore_replays_its_letters(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(5))
+    desk.replay("--all", "--yes")
+    desk.connection.execute("TRUNCATE replay_runs, replay_items, dead_letters RESTART IDENTITY")
+    put_letters(desk.connection, desk.settings, range(5, 10))
+
+    ran = desk.replay("--all", "--yes")
+
+    assert "replay 1 done: 5 replayed" in ran.stdout
+    assert desk.replayed() == once(*range(10))
+
+
+def test_a_column_of_a_newer_release_is_in_nobodys_way(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(5))
+    desk.connection.execute("ALTER TABLE replay_runs ADD COLUMN later integer")
+
+    assert desk.replay("--all", "--yes").returncode == 0
+
+
 def test_what_comes_after_the_freeze_is_not_eaten(desk: Desk) -> None:
     put_letters(desk.connection, desk.settings, range(3))
     desk.replay("--all", "--yes", order=PLACES[0])
@@ -315,7 +334,7 @@ def test_a_persister_opens_letters_without_an_outcome_again(desk: Desk) -> None:
 def test_who_takes_a_run_up_ends_what_its_predecessor_left_open(desk: Desk) -> None:
     topics = load_topics(desk.settings.topic_prefix)
     at, value = TopicPartition(topics.dlq, 0), encode_work_item(BlockWorkItem(desk.settings.chain_id, 1))
-    frozen, successor = (ReplayTransactions(desk.settings, 7) for _ in range(2))
+    frozen, successor = (ReplayTransactions(desk.settings, "dlq-replay-7") for _ in range(2))
     try:
         with pytest.raises(Rewind):
             frozen.write([Handled(at, 0, (Output(topics.work[0], 0, b"", value, ()),))], {at: 1})
@@ -370,7 +389,7 @@ def _with_canaries(desk: Desk, outcome: str) -> tuple[Run, Run]:
 
 
 def _replay(desk: Desk, run: Run, wait: Callable[[float], None], clock: Callable[[], float] = time.monotonic) -> Run:
-    transactions = ReplayTransactions(desk.settings, run.id)
+    transactions = ReplayTransactions(desk.settings, run.name)
     topics = load_topics(desk.settings.topic_prefix)
     try:
         replayer = Replayer(desk.connection, run, transactions, topics, PARTITIONS, clock=clock)

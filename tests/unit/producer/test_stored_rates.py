@@ -43,7 +43,7 @@ def test_a_rate_that_can_be_kept_is_not_told_of(caplog: pytest.LogCaptureFixture
 def test_a_replay_goes_without_a_rate_that_cannot_be_kept(stored: float | None, kept: float | None) -> None:
     run = Run(
         id=1, chain_id=1, selection={}, actor="me", state="running", total=1, position=0, canary=0, rate=stored,
-        created_at=datetime(2026, 1, 1, tzinfo=UTC), finished_at=None, message=None,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC), finished_at=None, message=None, nonce=None,
     )  # fmt: skip
     nothing = cast(Any, None)
 

@@ -122,6 +122,13 @@ def test_a_run_that_was_done_when_ctrl_c_came_stays_done(letters: Letters) -> No
     assert (letters.ended, replayer.run.state) == (("done", "150 replayed"), "done")
 
 
+@pytest.mark.parametrize(("nonce", "name"), [("5e3f", "dlq-replay-7-5e3f"), (None, "dlq-replay-7")])
+def test_a_run_has_a_name_of_its_own_and_one_of_an_older_release_the_one_that_it_had(
+    letters: Letters, nonce: str | None, name: str
+) -> None:
+    assert begun(letters, Published(), id=7, nonce=nonce).run.name == name
+
+
 def test_of_many_letters_the_first_go_ahead_and_stop_the_run_when_they_die_again(letters: Letters) -> None:
     kafka = Published()
     replayer = begun(letters, kafka, careful=True)
@@ -199,6 +206,7 @@ def begun(
     run = Run(
         id=1, chain_id=CHAIN, selection={}, actor="me", state="running", total=len(letters.states), position=0,
         canary=0, rate=None, created_at=datetime(2026, 1, 1, tzinfo=UTC), finished_at=None, message=None,
+        nonce="5e3f",
     )  # fmt: skip
     nothing = cast(Any, None)
     return Replayer(nothing, replace(run, **fields), kafka, load_topics(), 12, clock=clock, careful=careful)
