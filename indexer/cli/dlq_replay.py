@@ -114,13 +114,14 @@ def replay_selected(
             _say_plan(count, states, held, chosen, dry_run, as_json)
             return
         confirm(f"replay {count:,} dead letters?", yes, as_json)
+        partitions = _partitions(settings)
         run = replays.freeze(
             connection, settings.chain_id, chosen, actor=actor(), canary=canary or 0, rate=rate, most=most
         )
         if run is None:  # somebody else was quicker
             _say_plan(0, states, held, chosen, dry_run, as_json)
             return
-        _carry_out(settings, connection, run, patience, canary is None, as_json)
+        _carry_out(settings, connection, run, partitions, patience, canary is None, as_json)
 
 
 def resume(settings: Settings, run_id: int, patience: float, dry_run: bool, as_json: bool) -> None:
@@ -136,7 +137,8 @@ def resume(settings: Settings, run_id: int, patience: float, dry_run: bool, as_j
             text = f"would go on with replay {run.id} at {run.position:,} of {run.total:,}"
             click.echo(json.dumps(facts) if as_json else text)
             return
-        _carry_out(settings, connection, take_up(connection, run), patience, True, as_json)
+        partitions = _partitions(settings)
+        _carry_out(settings, connection, take_up(connection, run), partitions, patience, True, as_json)
 
 
 def _nothing_else_beside_resume() -> None:
@@ -149,25 +151,37 @@ def _nothing_else_beside_resume() -> None:
         )
 
 
+def _partitions(settings: Settings) -> int:
+    """Ask Kafka, before a run takes letters, which it would keep from others if Kafka were away."""
+    from indexer.kafka.admin import KafkaAdmin
+    from indexer.topics import DLQ, WORK, load_topics
+
+    return KafkaAdmin(settings).check(load_topics(settings.topic_prefix), *WORK, DLQ).partitions
+
+
 def _carry_out(
-    settings: Settings, connection: Connection, run: Run, patience: float, careful: bool, as_json: bool
+    settings: Settings,
+    connection: Connection,
+    run: Run,
+    partitions: int,
+    patience: float,
+    careful: bool,
+    as_json: bool,
 ) -> None:
     from indexer.interrupts import asked_to_end
-    from indexer.kafka.admin import KafkaAdmin
     from indexer.kafka.replay import ReplayTransactions
     from indexer.replay.breaker import vanguard
     from indexer.replay.run import Replayer, carry_out
-    from indexer.topics import DLQ, WORK, load_topics
+    from indexer.topics import load_topics
 
     def look(now: Run) -> None:
         if now.state == "running":
             raise_if_asked()
 
-    topics = load_topics(settings.topic_prefix)
-    partitions = KafkaAdmin(settings).check(topics, *WORK, DLQ).partitions
     first = vanguard(run.total - run.position) if careful and not run.canary else 0
     ahead = f", {first} of them first" if first else ""
     click.echo(f"replay {run.id}: {run.total:,} letters{ahead}; if it is interrupted: --resume {run.id}", err=True)
+    topics = load_topics(settings.topic_prefix)
     transactions = ReplayTransactions(settings, run.name)
     replayer = Replayer(
         connection, run, transactions, topics, partitions, clock=time.monotonic, patience=patience, careful=careful

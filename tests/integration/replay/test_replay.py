@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -189,6 +190,19 @@ def test_a_run_whose_id_was_given_out_before_a_restore_replays_its_letters(desk:
 
     assert "replay 1 done: 5 replayed" in ran.stdout
     assert desk.replayed() == once(*range(10))
+
+
+def test_without_kafka_no_run_takes_letters(desk: Desk, command: Command) -> None:
+    put_letters(desk.connection, desk.settings, range(5))
+    stopped = replays.freeze(desk.connection, desk.settings.chain_id, Selection(), actor="me", most=2)
+    assert stopped is not None
+    replays.end(desk.connection, stopped.id, "stopped", "interrupted at 0 of 2")
+    away = replace(desk.settings, kafka_bootstrap_servers="127.0.0.1:1")
+
+    codes = [command(away, "dlq", "replay", *how).code for how in (("--all", "--yes"), ("--resume", 1))]
+
+    assert codes == [1, 1]
+    assert [run.state for run in replays.newest(desk.connection, desk.settings.chain_id, 9)] == ["stopped"]
 
 
 def test_a_column_of_a_newer_release_is_in_nobodys_way(desk: Desk) -> None:
