@@ -33,6 +33,8 @@ from indexer.topics import WORK, Topics, partition_of
 
 _NORMAL = WORK[1]
 
+ELSEWHERE = "elsewhere"  # the outcome in this run of a letter that is another one's
+
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
@@ -45,6 +47,7 @@ class Chosen:
     block_number: int | None
     replay_count: int
     record: Record  # as it lies on the dead-letter topic
+    outcome: str | None = None  # in this run; None: not yet
 
     @property
     def original(self) -> BlockWorkItem | DecodedBlock | None:
@@ -72,7 +75,7 @@ class Fate:
     """What becomes of a letter: an output, or why there is none."""
 
     letter: Chosen
-    outcome: str  # replayed | stored | what its state is | other-chain | no-block
+    outcome: str  # replayed | stored | elsewhere | what its state is | other-chain | no-block
     repair: bool = False
     output: Output | None = None
 
@@ -80,13 +83,17 @@ class Fate:
 def fate_of(letter: Chosen, fresh: Fresh, run: int, chain_id: int, topics: Topics, partitions: int) -> Fate:
     """Return what becomes of one letter of the run.
 
+    - it has an outcome in this run (left to another when this one was taken up): it keeps it
+    - replayed: by another run, since this one had not come to it
     - no longer open, nor set aside: somebody else saw to it meanwhile
     - of another chain, or of no known block: nothing can be asked for
     - its block is stored, and it is no repair: nothing is left to do
     - else: a work item, on the topic where the letter began if that was a work topic
     """
+    if letter.outcome is not None:
+        return Fate(letter, letter.outcome)
     if letter.state not in ("open", "quarantined"):
-        return Fate(letter, letter.state)
+        return Fate(letter, ELSEWHERE if letter.state == "replayed" else letter.state)
     if letter.chain_id != chain_id:
         return Fate(letter, "other-chain")
     if letter.block_number is None:

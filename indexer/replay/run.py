@@ -21,7 +21,7 @@ from indexer.limits import usable
 from indexer.outputs import Output
 from indexer.pipeline import Handled, Offsets, Rewind
 from indexer.replay.breaker import VANGUARD_SECONDS, Ahead, Outcomes, Verdict, vanguard, verdict
-from indexer.replay.items import Chosen, Fate, Fresh, fate_of
+from indexer.replay.items import ELSEWHERE, Chosen, Fate, Fresh, fate_of
 from indexer.storage import replays
 from indexer.storage.jobs import Connection
 from indexer.storage.replays import Run
@@ -90,6 +90,9 @@ class Replayer:
         except Rewind as told:
             log.info("replay %d: %s; looking how far it is", self.run.id, told)
             self._found = False
+        except OutageError:
+            self._found = False  # the transaction that it lost may have been committed
+            raise
         return 0.0
 
     def stop(self) -> None:
@@ -196,7 +199,12 @@ class Replayer:
     def _summary(self) -> str:
         passed = replays.passed_by(self._connection, self.run.id)
         replayed = self.run.total - sum(passed.values())
-        words = {"stored": "already stored", "no-block": "about no known block", "other-chain": "of another chain"}
+        words = {
+            "stored": "already stored",
+            ELSEWHERE: "in other replays",
+            "no-block": "about no known block",
+            "other-chain": "of another chain",
+        }
         return ", ".join(
             [f"{replayed:,} replayed", *(f"{count:,} {words.get(why, why)}" for why, count in sorted(passed.items()))]
         )
@@ -210,9 +218,9 @@ def not_done(run: Run) -> Run:
 
 
 def take_up(connection: Connection, run: Run) -> Run:
-    """Return a run that is not done as one that goes on."""
+    """Return a run that is not done as one that goes on; what other runs took while it was stopped is left to them."""
     looked_at = run.state == "stopped" and run.position >= run.canary  # whoever resumes it has judged its canaries
-    replays.end(connection, run.id, "running", "")
+    replays.go_on(connection, run)
     return replace(run, state="running", message=None, canary=0 if looked_at else run.canary)
 
 

@@ -17,13 +17,14 @@ from psycopg.types.json import Jsonb
 
 from indexer.inflight import Record
 from indexer.replay.breaker import Outcomes
-from indexer.replay.items import Chosen, Fate, Fresh
+from indexer.replay.items import ELSEWHERE, Chosen, Fate, Fresh
 from indexer.replay.selection import Selection
 from indexer.storage.dead_letters import SELECTED, Row, note_action
 from indexer.storage.headers import expected
 from indexer.storage.jobs import Connection
 
 _LIVE = "running"
+_LOCK = 0x1D8E_0007  # first key of pg_advisory_xact_lock: one takes letters at a time; the second is the chain's hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def freeze(
     What a run under way has chosen and not come to is left to it. One transaction, the audit's row included.
     """
     with connection.transaction():
+        _take_turns(connection, chain_id)
         run = connection.execute(
             "INSERT INTO replay_runs (chain_id, selection, actor, total, canary, rate, nonce)"
             " VALUES (%s, %s, %s, 0, %s, %s, %s) RETURNING id",
@@ -126,7 +128,8 @@ def mark(connection: Connection, run: Run, fates: Sequence[Fate], position: int)
                 "outcomes": [fate.outcome for fate in fates],
             },
         )
-        gone = [fate for fate in fates if fate.outcome in ("replayed", "stored")]
+        new = [fate for fate in fates if fate.letter.outcome is None]
+        gone = [fate for fate in new if fate.outcome in ("replayed", "stored")]
         connection.execute(
             _MARK_LETTERS,
             {
@@ -136,6 +139,17 @@ def mark(connection: Connection, run: Run, fates: Sequence[Fate], position: int)
             },
         )
         connection.execute("UPDATE replay_runs SET position = greatest(position, %s) WHERE id = %s", (position, run.id))
+
+
+def go_on(connection: Connection, run: Run) -> None:
+    """Say that a run is under way again; one transaction.
+
+    One that was stopped held nothing: what others under way have chosen meanwhile and not come to is left to them.
+    """
+    with connection.transaction():
+        _take_turns(connection, run.chain_id)
+        connection.execute(_LEAVE, {"run": run.id, "outcome": ELSEWHERE})
+        end(connection, run.id, _LIVE, "")
 
 
 def end(connection: Connection, run: int, state: str, message: str) -> None:
@@ -169,6 +183,11 @@ def held_by_others(connection: Connection, chain_id: int, selection: Selection) 
     return {int(run): int(count) for run, count in rows}
 
 
+def _take_turns(connection: Connection, chain_id: int) -> None:
+    """Wait until nobody else is taking letters: what he took is seen by the next statement."""
+    connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, str(chain_id)))
+
+
 def _chosen(row: Row) -> Chosen:
     headers = tuple((name, None if text is None else bytes.fromhex(text)) for name, text in row["record_headers"])
     record = Record(
@@ -180,7 +199,14 @@ def _chosen(row: Row) -> Chosen:
         headers,
     )
     return Chosen(
-        row["position"], row["id"], row["state"], row["chain_id"], row["block_number"], row["replay_count"], record
+        row["position"],
+        row["id"],
+        row["state"],
+        row["chain_id"],
+        row["block_number"],
+        row["replay_count"],
+        record,
+        row["outcome"],
     )
 
 
@@ -202,6 +228,14 @@ _FREEZE = f"""
     ) AS chosen
 """  # noqa: S608
 
+_LEAVE = f"""
+    UPDATE replay_items mine SET outcome = %(outcome)s
+    WHERE mine.run_id = %(run)s AND mine.outcome IS NULL
+      AND (SELECT state FROM replay_runs WHERE id = %(run)s) <> '{_LIVE}' AND EXISTS (
+        SELECT 1 FROM replay_items i JOIN replay_runs r ON r.id = i.run_id
+        WHERE i.letter_id = mine.letter_id AND i.outcome IS NULL AND r.state = '{_LIVE}')
+"""  # noqa: S608
+
 _HELD = f"""
     SELECT r.id, count(*) FROM dead_letters l JOIN replay_items i ON i.letter_id = l.id
     JOIN replay_runs r ON r.id = i.run_id
@@ -215,7 +249,7 @@ _NEWEST = f"""
 """  # noqa: S608
 
 _CHOSEN = """
-    SELECT i.position, l.* FROM replay_items i JOIN dead_letters l ON l.id = i.letter_id
+    SELECT i.position, i.outcome, l.* FROM replay_items i JOIN dead_letters l ON l.id = i.letter_id
     WHERE i.run_id = %(run)s AND i.position >= %(first)s AND i.position < %(end)s ORDER BY i.position
 """
 

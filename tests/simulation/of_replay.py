@@ -57,7 +57,7 @@ def running(s: Session, chain_id: int) -> Run | None:
 
 def chosen(s: Session, run: int, first: int, end: int) -> list[Chosen]:
     letters = {row["id"]: row for _, row in s.items("dead_letters")}
-    return [_chosen(at, letters[row["letter"]]) for at, row in _items(s, run) if first <= at < end]
+    return [_chosen(at, letters[row["letter"]], row["outcome"]) for at, row in _items(s, run) if first <= at < end]
 
 
 def fresh(s: Session, chain_id: int, numbers: Collection[int]) -> Mapping[int, Fresh]:
@@ -73,7 +73,8 @@ def mark(s: Session, run: Run, fates: Sequence[Fate], position: int) -> None:
             item = s.get("replay_items", (run.id, fate.letter.position))
             if item is not None and item["outcome"] is None:
                 s.change("replay_items", (run.id, fate.letter.position), outcome=fate.outcome)
-        gone = {fate.letter.id: fate.repair for fate in fates if fate.outcome in ("replayed", "stored")}
+        new = [fate for fate in fates if fate.letter.outcome is None]
+        gone = {fate.letter.id: fate.repair for fate in new if fate.outcome in ("replayed", "stored")}
         for key, row in s.items("dead_letters"):
             if row["id"] in gone and row["state"] in ("open", "quarantined"):
                 stored = not gone[row["id"]] and s.get("blocks", row["number"]) is not None
@@ -114,10 +115,12 @@ def _items(s: Session, run: int) -> list[tuple[int, Row]]:
     return sorted(found, key=lambda pair: pair[0])
 
 
-def _chosen(position: int, row: Row) -> Chosen:
+def _chosen(position: int, row: Row, outcome: str | None) -> Chosen:
     stored = tuple((name, None if text is None else bytes.fromhex(text)) for name, text in row["record_headers"].obj)
     record = Record(
         row["origin_topic"], row["origin_partition"], row["origin_offset"], row["record_key"], row["record_value"],
         stored,
     )  # fmt: skip
-    return Chosen(position, row["id"], row["state"], row["chain_id"], row["number"], row["replay_count"], record)
+    return Chosen(
+        position, row["id"], row["state"], row["chain_id"], row["number"], row["replay_count"], record, outcome
+    )

@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 
 import pytest
@@ -178,6 +179,47 @@ def test_a_run_under_way_keeps_what_it_chose(desk: Desk) -> None:
     assert desk.replayed() == once(5, 6, 7, 8, 9)
     assert desk.replay("--resume", 1).returncode == 0
     assert desk.replayed() == once(*range(10))
+
+
+def test_two_who_choose_at_once_do_not_choose_the_same(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(5))
+    chain = desk.settings.chain_id
+
+    with ThreadPoolExecutor(1) as pool, engine.connect(desk.settings, "other", autocommit=True) as other:
+        with desk.connection.transaction():
+            first = replays.freeze(desk.connection, chain, Selection(), actor="me")
+            second = pool.submit(replays.freeze, other, chain, Selection(), actor="redrive")
+            wait([second], timeout=1)
+
+        assert (first and first.total, second.result(10)) == (5, None)
+
+
+def test_a_run_that_is_resumed_leaves_to_another_what_that_took_meanwhile(desk: Desk) -> None:
+    put_letters(desk.connection, desk.settings, range(10))
+    stopped = replays.freeze(desk.connection, desk.settings.chain_id, Selection(), actor="me", most=5)
+    assert stopped is not None
+    replays.end(desk.connection, stopped.id, "stopped", "interrupted at 0 of 5")
+    desk.replay("--blocks", "3-9", "--yes", order="replay.between-commit-and-mark")
+
+    resumed = desk.replay("--resume", 1)
+    other = desk.replay("--resume", 2)
+
+    assert "replay 1 done: 3 replayed, 2 in other replays" in resumed.stdout
+    assert "replay 2 done: 7 replayed" in other.stdout
+    assert desk.replayed() == once(*range(10))
+
+
+def test_a_run_counts_only_what_it_replayed_itself(desk: Desk, command: Command) -> None:
+    put_letters(desk.connection, desk.settings, range(150))
+    desk.interrupt("--all", "--canary", 0, "--yes", at="replay.after-mark")
+    desk.replay("--all", "--yes")
+
+    resumed = desk.replay("--resume", 1)
+
+    assert "replay 1 done: 100 replayed, 50 in other replays" in resumed.stdout
+    assert desk.replayed() == once(*range(150))
+    newer, older = command(desk.settings, "dlq", "runs", "--json").json()
+    assert (older["replayed"], newer["replayed"]) == (100, 50)
 
 
 def test_a_run_whose_id_was_given_out_before_a_restore_replays_its_letters(desk: Desk) -> None:

@@ -67,6 +67,7 @@ class Published:
     at: int | None = None
     away: bool = False
     fall: bool = False  # Ctrl-C as soon as something is committed
+    lose: bool = False  # no broker answers any more as soon as something is committed
     numbers: list[int] = field(default_factory=list)
 
     def write(self, handled: Sequence[Handled[Sequence[Output]]], offsets: Offsets) -> None:
@@ -74,6 +75,8 @@ class Published:
         (self.at,) = offsets.values()
         if self.fall:
             raise KeyboardInterrupt
+        if self.lose:
+            raise OutageError("no broker answers", code="KAFKA_DOWN")
 
     def position(self) -> int | None:
         if self.away:
@@ -120,6 +123,18 @@ def test_a_run_that_was_done_when_ctrl_c_came_stays_done(letters: Letters) -> No
     replayer.stop()
 
     assert (letters.ended, replayer.run.state) == (("done", "150 replayed"), "done")
+
+
+def test_what_a_lost_transaction_committed_is_marked_before_anything_else_is_done(letters: Letters) -> None:
+    kafka = Published(lose=True)
+    replayer = begun(letters, kafka, careful=True)
+
+    with pytest.raises(OutageError):
+        replayer.step()
+    assert letters.marked == 0
+    replayer.step()
+
+    assert (letters.marked, kafka.numbers) == (20, list(range(20)))
 
 
 @pytest.mark.parametrize(("nonce", "name"), [("5e3f", "dlq-replay-7-5e3f"), (None, "dlq-replay-7")])
