@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from indexer.cli.numbers import BATCH_SIZE, PROCESSES, RATE, RATE_OR_NONE, WINDOW, counted
+from indexer.cli.numbers import BATCH_SIZE, ID, PROCESSES, RATE, RATE_OR_NONE, WINDOW, counted
 from indexer.cli.selecting import canary_option
 from indexer.cli.stopped import say_what_is_stopped
 from indexer.errors import UserError
@@ -228,7 +228,7 @@ def process(
 
 
 @batch.command("status")
-@click.argument("job", type=int, required=False)
+@click.argument("job", type=ID, required=False)
 @click.option("--detailed", is_flag=True, help="Settings, times, lease and dead letters of each job.")
 @click.option("--all", "everything", is_flag=True, help="Finished jobs too, when no JOB is named.")
 @json_option
@@ -290,7 +290,7 @@ def _details(job: JobStatus, letters: list[tuple[str, int, int]]) -> list[str]:
 
 
 @batch.command("set")
-@click.argument("job", type=int)
+@click.argument("job", type=ID)
 @click.option("--window", type=WINDOW, help="Blocks under way at most.")
 @click.option("--rate", type=RATE_OR_NONE, help="Blocks a second at most; 0: no limit.")
 @click.option("--priority", type=click.Choice(LEVELS))
@@ -322,28 +322,28 @@ def _wish(verb: str, job: int) -> None:
 
 
 @batch.command("pause")
-@click.argument("job", type=int)
+@click.argument("job", type=ID)
 def pause(job: int) -> None:
     """Publish no more of JOB until it is resumed; what is under way is stored."""
     _wish("pause", job)
 
 
 @batch.command("resume")
-@click.argument("job", type=int)
+@click.argument("job", type=ID)
 def resume(job: int) -> None:
     """Go on with a paused JOB."""
     _wish("resume", job)
 
 
 @batch.command("cancel")
-@click.argument("job", type=int)
+@click.argument("job", type=ID)
 def cancel(job: int) -> None:
     """End JOB; what is under way is still stored, nothing more is published."""
     _wish("cancel", job)
 
 
 @batch.command("recover")
-@click.argument("job", type=int)
+@click.argument("job", type=ID)
 @click.option(
     "--strategy",
     type=click.Choice(("selective", "all")),

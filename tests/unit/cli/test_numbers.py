@@ -83,6 +83,12 @@ def test_a_block_that_no_column_can_hold_is_refused(
         ("dlq", "runs"),
         ("dlq", "replay", "--resume"),
         ("repair", "--audit"),
+        ("batch", "status"),
+        ("batch", "set"),
+        ("batch", "pause"),
+        ("batch", "resume"),
+        ("batch", "cancel"),
+        ("batch", "recover"),
     ],
     ids=" ".join,
 )
