@@ -28,7 +28,7 @@ from indexer.deadletter import (
 from indexer.errors import PoisonError
 from indexer.inflight import Record
 from indexer.outputs import Output
-from indexer.records import BlockWorkItem, DecodedBlock, Reason
+from indexer.records import BlockWorkItem, DecodedBlock, Outcome, Reason, Rollback
 from indexer.topics import WORK, Topics, partition_of
 
 _NORMAL = WORK[1]
@@ -43,22 +43,21 @@ class Chosen:
     position: int
     id: int
     state: str
-    chain_id: int
+    chain_id: int  # of the deployment; the record may name another
     block_number: int | None
     replay_count: int
     record: Record  # as it lies on the dead-letter topic
     outcome: str | None = None  # in this run; None: not yet
 
     @property
-    def original(self) -> BlockWorkItem | DecodedBlock | None:
-        """What the letter carries, if it can be believed, can be read, and is about a block."""
+    def carried(self) -> BlockWorkItem | DecodedBlock | Rollback | Outcome | None:
+        """What the letter carries, if it can be believed and can be read."""
         if is_altered(self.record):
             return None
         try:
-            found = codec.decode_any(self.record.value or b"")
+            return codec.decode_any(self.record.value or b"")
         except PoisonError:
             return None
-        return found if isinstance(found, BlockWorkItem | DecodedBlock) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +93,13 @@ def fate_of(letter: Chosen, fresh: Fresh, run: int, chain_id: int, topics: Topic
         return Fate(letter, letter.outcome)
     if letter.state not in ("open", "quarantined"):
         return Fate(letter, ELSEWHERE if letter.state == "replayed" else letter.state)
-    if letter.chain_id != chain_id:
+    carried = letter.carried
+    if carried is not None and carried.chain_id != chain_id:
         return Fate(letter, "other-chain")
     if letter.block_number is None:
         return Fate(letter, "no-block")
-    item = item_for(letter, letter.block_number, fresh)
+    about_block = carried if isinstance(carried, BlockWorkItem | DecodedBlock) else None
+    item = item_for(letter, letter.block_number, fresh, about_block)
     repair = item.reason is Reason.REPAIR
     if fresh.stored and not repair:
         return Fate(letter, "stored")
@@ -116,9 +117,8 @@ def fate_of(letter: Chosen, fresh: Fresh, run: int, chain_id: int, topics: Topic
     return Fate(letter, "replayed", repair, output)
 
 
-def item_for(letter: Chosen, number: int, fresh: Fresh) -> BlockWorkItem:
-    """Return the work item that asks for the letter's block."""
-    found = letter.original
+def item_for(letter: Chosen, number: int, fresh: Fresh, found: BlockWorkItem | DecodedBlock | None) -> BlockWorkItem:
+    """Return the work item that asks for the letter's block; `found` is what it carries of one."""
     return BlockWorkItem(
         chain_id=letter.chain_id,
         number=number,

@@ -19,7 +19,7 @@ from indexer.errors import FatalError, PoisonError
 from indexer.inflight import Record, TopicPartition
 from indexer.limits import HIGHEST
 from indexer.pipeline import Handled
-from indexer.records import DecodedBlock, Reason, Rollback
+from indexer.records import BlockWorkItem, DecodedBlock, Reason, Rollback
 from indexer.storage.engine import Connection
 from services.persister import sql
 from services.persister.coverage import EVERY_JOB, bits_of
@@ -30,10 +30,9 @@ _ROOM = 64
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a letter is about, as far as its bytes tell."""
+    """What a letter is about, as far as its bytes tell; a record of another chain is about nothing of ours."""
 
-    chain_id: int
-    number: int | None
+    number: int | None = None
     job_id: int | None = None
     generation: int = 0
     repair: bool = False
@@ -49,24 +48,20 @@ class DeadRecord:
 
 def subject_of(record: Record, chain_id: int) -> Subject:
     """Return what `record` is about: from its value, from its key where the value cannot be read or was altered."""
-    value = record.value or b""
     if is_altered(record):
         return _from_key(record.key or b"", chain_id)
+    value = record.value or b""
     try:
-        item = decode_work_item(value)
-        repair = item.reason is Reason.REPAIR
-        return _checked(Subject(item.chain_id, item.number, item.job_id, item.generation, repair, True))
+        found: BlockWorkItem | DecodedBlock | Rollback = decode_work_item(value)
     except PoisonError:
-        pass
-    try:
-        decoded = decode_record(value)
-    except PoisonError:
-        return _from_key(record.key or b"", chain_id)
-    if isinstance(decoded, Rollback):
-        return Subject(decoded.chain_id, None, readable=True)
-    assert isinstance(decoded, DecodedBlock)
-    repair = decoded.reason is Reason.REPAIR
-    return _checked(Subject(decoded.chain_id, decoded.header.number, decoded.job_id, decoded.generation, repair, True))
+        try:
+            found = decode_record(value)
+        except PoisonError:
+            return _from_key(record.key or b"", chain_id)
+    if found.chain_id != chain_id or isinstance(found, Rollback):
+        return Subject(readable=True)
+    number = found.number if isinstance(found, BlockWorkItem) else found.header.number
+    return Subject(_possible(number), found.job_id, found.generation, found.reason is Reason.REPAIR, readable=True)
 
 
 class LetterHandler:
@@ -116,7 +111,7 @@ class LetterWriter:
 
     def prepare(self, handled: Sequence[Handled[DeadRecord]]) -> None:
         subjects = [each.result.subject for each in handled]
-        self._partitions({s.number for s in subjects if s.number is not None and s.chain_id == self._chain_id})
+        self._partitions({s.number for s in subjects if s.number is not None})
 
     def set_aside(self, handled: Handled[DeadRecord], error: PoisonError) -> Handled[DeadRecord]:
         raise FatalError(f"a letter cannot be stored, and has nowhere else to go: {error}", code="LETTER_REFUSED")
@@ -127,20 +122,18 @@ class LetterWriter:
             self._index(connection, each.result)
 
     def _index(self, connection: Connection, dead: DeadRecord) -> None:
-        subject = dead.subject
-        ours = subject.chain_id == self._chain_id
-        row = _row(dead)
+        subject, row = dead.subject, _row(dead, self._chain_id)
         if connection.execute(_KNOWN, row).fetchone() is not None:
             return
         stored = False
-        if ours and subject.number is not None:
+        if subject.number is not None:
             stored = connection.execute(_NOTE_DEAD, row).rowcount == 0
         row["state"] = "resolved" if stored and not subject.repair else "open"
         if connection.execute(_INSERT, row).rowcount == 0:
             return
         if dead.letter.replay_count:
             connection.execute(_SUPERSEDE, row)
-        if not ours or subject.number is None:
+        if subject.number is None:
             return
         if row["state"] == "resolved":  # a job that came after the block was stored does not know of it yet
             bits = bits_of([(subject.number, EVERY_JOB)])
@@ -152,21 +145,20 @@ class LetterWriter:
             connection.execute(_DIE, row | {"stripes": bits.stripes, "jobs": bits.jobs, "masks": bits.masks})
 
 
-def _checked(subject: Subject) -> Subject:
-    if subject.number is None or 0 <= subject.number < HIGHEST:
-        return subject
-    return Subject(subject.chain_id, None, subject.job_id, subject.generation, subject.repair, True)
+def _possible(number: int) -> int | None:
+    return number if 0 <= number < HIGHEST else None
 
 
 def _from_key(key: bytes, chain_id: int) -> Subject:
     match = re.fullmatch(rb"(\d{1,18}):(\d{1,15})", key)
-    return _checked(Subject(int(match[1]), int(match[2]))) if match else Subject(chain_id, None)
+    return Subject(_possible(int(match[2]))) if match and int(match[1]) == chain_id else Subject()
 
 
-def _row(dead: DeadRecord) -> dict[str, object]:
+def _row(dead: DeadRecord, chain_id: int) -> dict[str, object]:
+    """Return the letter's row; `chain_id` is the deployment's on whose topic it lies, whatever the record says."""
     letter, subject, record = dead.letter, dead.subject, dead.record
     return {
-        "chain_id": subject.chain_id,
+        "chain_id": chain_id,
         "origin_topic": _text(letter.origin.topic),
         "origin_topic_id": _text(letter.origin.topic_id),
         "origin_partition": min(letter.origin.partition, 2**31 - 1),

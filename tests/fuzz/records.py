@@ -222,7 +222,7 @@ def indexed(record: Record) -> dict[str, Any]:
     handler = LetterHandler(CHAIN, lambda topic: "id-2")
     handler.submit([record])
     (handled,) = handler.completed(0)
-    row = _row(handled.result)
+    row = _row(handled.result, CHAIN)
     for name, value in row.items():
         most = _INT4 if name in _SMALL else _INT8
         if isinstance(value, int) and not -most <= value < most:

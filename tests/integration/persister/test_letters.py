@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -13,12 +14,14 @@ from indexer.errors import FatalError, PoisonError
 from indexer.inflight import Record, TopicPartition
 from indexer.records import BlockWorkItem, Reason, Rollback
 from indexer.settings import Settings
+from indexer.storage import jobs
 from services.persister.connections import PartitionKeeper, RowConnections
 from services.persister.dlq_indexer import DeadRecord, LetterHandler, LetterWriter, subject_of
 from services.persister.progress import Progress
 from services.persister.sink import OffsetsSink
 from tests.integration.persister.harness import Persister, bits, rows
 from tests.support.blocks import CHAIN, BlockMaker
+from tests.support.command_line import Command
 
 pytestmark = pytest.mark.integration
 DLQ = TopicPartition("blocks.dlq", 0)
@@ -186,28 +189,52 @@ def test_a_letter_of_no_job_kills_no_jobs_block(
 
 
 def test_another_chains_letter_is_kept_and_touches_nothing(
-    indexer: Indexer, look: psycopg.Connection, job: Callable[..., int]
+    indexer: Indexer, persister: Callable[..., Persister], look: psycopg.Connection, job: Callable[..., int]
 ) -> None:
     one = job(0)
 
     indexer.index(letter(encode_work_item(BlockWorkItem(1, 7, job_id=one)), key=b"1:7"))
+    indexer.index(letter(b"garbage", key=b"1:7", offset=6))
+    nothing = (bits(look, one, "dead"), rows(look, "SELECT * FROM block_processing"))
+    persister().own().write(make(7))
 
-    assert rows(look, "SELECT chain_id, block_number FROM dead_letters") == [(1, 7)]
-    assert bits(look, one, "dead") == set()
-    assert rows(look, "SELECT * FROM block_processing") == []
+    assert nothing == (set(), [])
+    assert rows(look, "SELECT chain_id, block_number, job_id, state FROM dead_letters") == [
+        (CHAIN, None, None, "open"),
+        (CHAIN, None, None, "open"),
+    ]
+    assert jobs.dead_by_code(look, one) == []
+
+
+def test_another_chains_letter_is_in_the_commands_that_its_code_names(
+    indexer: Indexer, look: psycopg.Connection, settings: Settings, command: Command
+) -> None:
+    value = encode_work_item(BlockWorkItem(1, 7))
+    indexer.index(*(letter(value, key=b"1:7", offset=offset, code="OTHER_CHAIN") for offset in (5, 6, 7)))
+    of_it = ("--code", "OTHER_CHAIN")
+
+    [one, two, three] = command(settings, "dlq", "list", "--each", "--json", *of_it).json()
+    shown = command(settings, "dlq", "show", one["id"], "--json").json()
+    exported = command(settings, "dlq", "export", *of_it).out.splitlines()
+    aside = command(settings, "dlq", "quarantine", "--id", two["id"], "--yes")
+    given_up = command(settings, "dlq", "drop", *of_it, "--yes")
+
+    assert (shown["body"]["chain_id"], shown["body"]["number"], shown["key"]) == (1, 7, "1:7")
+    assert (len(exported), json.loads(exported[2])["id"]) == (3, three["id"])
+    assert (aside.out, given_up.out) == ("1 dead letters quarantined\n", "2 dead letters dropped\n")
+    assert rows(look, "SELECT state FROM dead_letters ORDER BY id") == [("dropped",), ("quarantined",), ("dropped",)]
 
 
 def test_what_a_letter_is_about() -> None:
-    def about(value: bytes, key: bytes = b"") -> tuple[int, int | None]:
-        found = subject_of(Record("t", 0, 0, key, value), CHAIN)
-        return found.chain_id, found.number
+    def about(value: bytes, key: bytes = b"") -> int | None:
+        return subject_of(Record("t", 0, 0, key, value), CHAIN).number
 
-    assert about(item(9)) == (CHAIN, 9)
-    assert about(encode_block(make(8))) == (CHAIN, 8)
-    assert about(encode_rollback(Rollback(CHAIN, 5, 1))) == (CHAIN, None)
-    assert about(b"x", block_key(CHAIN, 3)) == (CHAIN, 3)
-    assert about(b"x", b"strange") == (CHAIN, None)
-    assert about(item(2**60)) == (CHAIN, None)
+    assert about(item(9)) == 9
+    assert about(encode_block(make(8))) == 8
+    assert about(encode_rollback(Rollback(CHAIN, 5, 1))) is None
+    assert about(b"x", block_key(CHAIN, 3)) == 3
+    assert about(b"x", b"strange") is None
+    assert about(item(2**60)) is None
 
 
 def test_a_strangers_record_is_indexed(indexer: Indexer, look: psycopg.Connection) -> None:

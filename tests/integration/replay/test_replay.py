@@ -365,6 +365,16 @@ def test_a_rate_and_a_limit_hold(desk: Desk) -> None:
     assert sum(waits) == pytest.approx(0.6)  # the last two of eight leave after the time of six
 
 
+def test_a_letter_of_another_chain_is_passed_by(desk: Desk) -> None:
+    value = encode_work_item(BlockWorkItem(1, 7))
+    put_letter(desk.connection, desk.settings, 7, code="OTHER_CHAIN", value=value, block_number=None, job_id=None)
+
+    done = desk.replay("--code", "OTHER_CHAIN", "--yes")
+
+    assert done.stdout.splitlines()[0] == "replay 1 done: 0 replayed, 1 of another chain"
+    assert (desk.replayed(), states(desk.connection)) == (once(), {"open": 1})
+
+
 def test_a_letter_without_an_outcome_is_open_again_after_ten_minutes(desk: Desk) -> None:
     old, young = put_letters(desk.connection, desk.settings, [1, 2])
     desk.replay("--all", "--yes")

@@ -116,7 +116,9 @@ def test_nothing_is_believed_of_a_record_that_was_altered() -> None:
         (chosen(item(), state="dropped"), "dropped"),
         (chosen(item(), state="replayed"), "elsewhere"),  # by another run: this one has not come to it
         (chosen(item(), outcome="elsewhere"), "elsewhere"),
-        (chosen(item(), chain_id=1), "other-chain"),
+        (chosen(encode_work_item(BlockWorkItem(1, 7)), block_number=None), "other-chain"),
+        (chosen(encode_rollback(Rollback(1, 5, 2)), block_number=None), "other-chain"),
+        (chosen(encode_block(BlockMaker(chain_id=1)(7))), "other-chain"),
         (chosen(b"no avro", block_number=None), "no-block"),
     ],
 )
