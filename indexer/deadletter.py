@@ -22,8 +22,14 @@ REPLAY_COUNT = PREFIX + "replay-count"  # a replayed work item carries it, and t
 RUN_ID = PREFIX + "run-id"
 ORIGIN = "x-retry-origin"  # where a work item began that is tried again, or replayed
 _MESSAGE_BYTES = 1024
+_RUN_ID_BYTES = 64
+_MOST_COUNTED = 1_000_000_000  # attempts or replays: nobody comes to more, and it fits PostgreSQL's integer
+_MOST_PARTITIONS = 1 << 31
 _CODE = PREFIX + "error-code"
 _ALTERED = ("CHECKSUM_MISMATCH", "RECORD_NOT_GENUINE")
+_TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # Kafka's rule for names
+_TOPIC_ID = re.compile(r"[!-+\--~]{0,64}")  # 22 digits of base 64; empty where it is not known
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 _URL = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^\s/@'\"]*@)?([^\s/?#'\")]+)([/?#][^\s'\")]*)?")
 _SECRET = re.compile(r"(?i)\b(password|passwd|secret|token|api[_-]?key|authorization)(\s*[=:]\s*)\S+")
 
@@ -71,10 +77,10 @@ def write_origin(o: Origin) -> bytes:
 
 
 def read_origin(value: bytes | None) -> Origin | None:
-    """Return the origin that a header's value names, None where it names none."""
+    """Return the origin that a header's value names, None where it names no place that Kafka can have."""
     match _text(value).split(","):
         case [topic, topic_id, partition, offset, timestamp]:
-            return Origin(topic, topic_id, _digits(partition), _digits(offset), _digits(timestamp))
+            return _place(topic, topic_id, partition, offset, timestamp)
         case _:
             return None
 
@@ -114,8 +120,8 @@ def dead_letter_headers(
         "attempts": str(attempts),
         "first-failed-at": str(first_failed_ms),
         "last-failed-at": str(last_failed_ms),
-        "replay-count": str(_number(carried.get(REPLAY_COUNT))),
-        "run-id": _text(carried.get(RUN_ID)),
+        "replay-count": str(_replays(_text(carried.get(REPLAY_COUNT)))),
+        "run-id": cut(_text(carried.get(RUN_ID)), _RUN_ID_BYTES),
         "build": build,
     }
     streams = {
@@ -136,21 +142,15 @@ def read_letter(record: Record, topic_id: str) -> Letter:
     """Return what a record on the dead-letter topic says of itself; never raises.
 
     A record without our headers (somebody else wrote it) is a letter too: it began where it lies, its code is UNKNOWN.
+    So does one whose origin is no place that Kafka can have. A fingerprint that is none of ours is made anew.
     """
     found = {name[len(PREFIX) :]: _text(value) for name, value in record.headers if name.startswith(PREFIX)}
-    here = origin_of(record, topic_id)
-    origin = here
-    if found.get("origin-topic") and found.get("origin-offset", "").isdigit():
-        origin = Origin(
-            found["origin-topic"],
-            found.get("origin-topic-id", ""),
-            _digits(found.get("origin-partition")),
-            _digits(found.get("origin-offset")),
-            _digits(found.get("origin-timestamp")),
-        )
+    place = (found.get("origin-" + name, "") for name in ("topic", "topic-id", "partition", "offset", "timestamp"))
+    origin = _place(*place) or origin_of(record, topic_id)
     message = found.get("error-message") or "a record without x-dlq-* headers"
     code, kind = found.get("error-code") or "UNKNOWN", found.get("error-class") or "Unknown"
     service, stage = found.get("service") or "unknown", found.get("stage") or "unknown"
+    told = found.get("fingerprint", "")
     return Letter(
         origin=origin,
         service=service,
@@ -158,11 +158,11 @@ def read_letter(record: Record, topic_id: str) -> Letter:
         code=code,
         error_class=kind,
         message=message,
-        fingerprint=found.get("fingerprint") or fingerprint(service, stage, code, kind, message),
-        attempts=_digits(found.get("attempts"), 1),
+        fingerprint=told if _FINGERPRINT.fullmatch(told) else fingerprint(service, stage, code, kind, message),
+        attempts=min(_digits(found.get("attempts"), 1), _MOST_COUNTED),
         first_failed_ms=_digits(found.get("first-failed-at")),
         last_failed_ms=_digits(found.get("last-failed-at")),
-        replay_count=_digits(found.get("replay-count")),
+        replay_count=_replays(found.get("replay-count")),
         run_id=found.get("run-id", ""),
         build=found.get("build", ""),
     )
@@ -207,8 +207,15 @@ def _text(value: bytes | None) -> str:
     return "" if value is None else value.decode(errors="replace")
 
 
-def _number(value: bytes | None) -> int:
-    return _digits(_text(value))
+def _place(topic: str, topic_id: str, partition: str, offset: str, timestamp: str) -> Origin | None:
+    known = Origin(topic, topic_id, _digits(partition, -1), _digits(offset, -1), _digits(timestamp))
+    named = _TOPIC.fullmatch(topic) and _TOPIC_ID.fullmatch(topic_id)
+    return known if named and 0 <= known.partition < _MOST_PARTITIONS and known.offset >= 0 else None
+
+
+def _replays(text: str | None) -> int:
+    count = _digits(text)
+    return count if count <= _MOST_COUNTED else 0  # the next one is told from this one by its count
 
 
 def _digits(text: str | None, default: int = 0) -> int:

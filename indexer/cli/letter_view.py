@@ -13,6 +13,7 @@ from indexer.errors import PoisonError
 Row = dict[str, Any]
 
 _BODY_LINES = 60
+_HEADER_LETTERS = 1100  # a message of ours has room
 _COLUMNS = (
     "id",
     "state",
@@ -61,10 +62,10 @@ def lines(shown: Row) -> Iterator[str]:
         if shown[name] is not None:
             yield f"{name:<16} {shown[name]}"
     yield f"{'origin':<16} {shown['origin_topic']}[{shown['origin_partition']}]@{shown['origin_offset']}"
-    yield f"{'key':<16} {shown['key']}"
+    yield f"{'key':<16} {_begin(shown['key'])}"
     yield ""
     yield "headers"
-    yield from (f"  {name}: {value}" for name, value in shown["headers"])
+    yield from (f"  {_begin(name)}: {_begin(value)}" for name, value in shown["headers"])
     yield ""
     yield "body"
     body = json.dumps(shown["body"], indent=2).splitlines()
@@ -88,6 +89,12 @@ def _body(value: bytes | None) -> Any:
         shown = bytes(value[:64]).hex()
         return {"unreadable": str(error), "bytes": len(value), "begins": f"0x{shown}"}
     return {"record": type(found).__name__, **to_json(found)}
+
+
+def _begin(text: str | None) -> str | None:
+    if text is None or len(text) <= _HEADER_LETTERS:
+        return text
+    return f"{text[:_HEADER_LETTERS]}… ({len(text):,} characters; --json prints all)"
 
 
 def _text(value: bytes | None) -> str | None:

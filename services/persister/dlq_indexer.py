@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from psycopg.types.json import Jsonb
 
 from indexer.codec import decode_record, decode_work_item
-from indexer.deadletter import Letter, is_altered, read_letter
+from indexer.deadletter import Letter, cut, is_altered, read_letter
 from indexer.errors import FatalError, PoisonError
 from indexer.inflight import Record, TopicPartition
 from indexer.limits import HIGHEST
@@ -26,6 +26,7 @@ from services.persister.coverage import EVERY_JOB, bits_of
 from services.persister.store import Partitions
 
 _ROOM = 64
+_NAME_BYTES = 128  # of a service, a stage, a code, a class
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,22 +160,22 @@ def _row(dead: DeadRecord, chain_id: int) -> dict[str, object]:
     letter, subject, record = dead.letter, dead.subject, dead.record
     return {
         "chain_id": chain_id,
-        "origin_topic": _text(letter.origin.topic),
-        "origin_topic_id": _text(letter.origin.topic_id),
-        "origin_partition": min(letter.origin.partition, 2**31 - 1),
+        "origin_topic": letter.origin.topic,
+        "origin_topic_id": letter.origin.topic_id,
+        "origin_partition": letter.origin.partition,
         "origin_offset": letter.origin.offset,
-        "replay_count": min(letter.replay_count, 2**31 - 1),
+        "replay_count": letter.replay_count,
         "number": subject.number,
         "job_id": subject.job_id,
         "generation": subject.generation,
         "run_id": int(letter.run_id) if re.fullmatch(r"[0-9]{1,15}", letter.run_id) else None,
-        "service": _text(letter.service),
-        "stage": _text(letter.stage),
-        "code": _text(letter.code),
-        "error_class": _text(letter.error_class),
-        "message": _text(letter.message),
-        "fingerprint": _text(letter.fingerprint),
-        "attempts": min(letter.attempts, 2**31 - 1),
+        "service": _short(letter.service),
+        "stage": _short(letter.stage),
+        "code": _short(letter.code),
+        "error_class": _short(letter.error_class),
+        "message": cut(_text(letter.message)),
+        "fingerprint": letter.fingerprint,
+        "attempts": letter.attempts,
         "first_failed_at": _time(letter.first_failed_ms),
         "last_failed_at": _time(letter.last_failed_ms),
         "record_key": record.key,
@@ -187,6 +188,10 @@ def _row(dead: DeadRecord, chain_id: int) -> dict[str, object]:
 
 def _text(value: str) -> str:
     return value.replace("\x00", "\ufffd")  # PostgreSQL has no room for it
+
+
+def _short(name: str) -> str:
+    return cut(_text(name), _NAME_BYTES)
 
 
 def _time(milliseconds: int) -> datetime | None:
@@ -204,7 +209,8 @@ _NOTE_DEAD = """
     INSERT INTO block_processing AS p (chain_id, block_number, status, job_id, generation, attempts, code)
     VALUES (%(chain_id)s, %(number)s, 'dead', %(job_id)s, %(generation)s, %(attempts)s, %(code)s)
     ON CONFLICT (chain_id, block_number) DO UPDATE
-    SET attempts = p.attempts + excluded.attempts, code = excluded.code, job_id = excluded.job_id, updated_at = now()
+    SET attempts = least(p.attempts::bigint + excluded.attempts, 1000000000), code = excluded.code,
+        job_id = excluded.job_id, updated_at = now()
     WHERE p.status <> 'stored'
 """
 

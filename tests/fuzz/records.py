@@ -59,9 +59,13 @@ _ODD_VALUES = (
     "\u0661".encode(),
     b"\x00",
     b"a,b,c,d,e",
+    b"f" * 8000,
+    b"blocks.work.low," + b"f" * 8000 + b",0,17,0",
+    b"f" * 250 + b",id,0,17,0",
 )
 _ERRORS = (TransientError("x"), NotYetError("x"), PoisonError("x", code="RPC_OTHER_HASH"))
 _INT8, _INT4 = 1 << 63, 1 << 31
+_INDEXED = ("origin_topic_id", "fingerprint")  # a page of an index holds three entries at least
 _SMALL = ("origin_partition", "replay_count", "attempts")
 
 
@@ -229,6 +233,8 @@ def indexed(record: Record) -> dict[str, Any]:
             raise WrongError(f"{name} has no room for {value}")
         if isinstance(value, str) and b"\x00" in value.encode():
             raise WrongError(f"{name} has no room for {value!r}")
+        if isinstance(value, str) and len(value.encode()) > (64 if name in _INDEXED else 1024):
+            raise WrongError(f"{name} has no room for {len(value)} letters")
     if "\\u0000" in json.dumps(row["record_headers"].obj):
         raise WrongError("jsonb has no room for the headers")
     number = row["number"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from indexer.checksum import sealed
 from indexer.deadletter import (
     Origin,
@@ -12,7 +14,9 @@ from indexer.deadletter import (
     origin_of,
     own_headers,
     read_letter,
+    read_origin,
     without_secrets,
+    write_origin,
 )
 from indexer.errors import PoisonError
 from indexer.inflight import Record
@@ -73,6 +77,62 @@ def test_a_strangers_record_on_the_dead_letter_topic_began_there() -> None:
 
     assert letter.origin == Origin("blocks.dlq", "id-dlq", 1, 8)
     assert letter.code == "UNKNOWN"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        b"blocks.work.low," + b"f" * 8000 + b",0,17,0",
+        b"b" * 250 + b",id,0,17,0",
+        b",id,0,17,0",
+        b"no topic,id,0,17,0",
+        b"blocks.work.low,i\x00d,0,17,0",
+        b"blocks.work.low,\xff,0,17,0",
+        b"blocks.work.low,id,2147483648,17,0",
+        b"blocks.work.low,id,,17,0",
+        b"blocks.work.low,id,0,9999999999999999999,0",
+        b"blocks.work.low,id,0,-1,0",
+        "blocks.work.low,id,0,\u0661,0".encode(),
+    ],
+)
+def test_a_record_whose_origin_is_no_place_in_kafka_began_where_it_lies(place: bytes) -> None:
+    names = ("topic", "topic-id", "partition", "offset", "timestamp")
+    headers = tuple(("x-dlq-origin-" + name, text) for name, text in zip(names, place.split(b","), strict=True))
+
+    assert read_origin(place) is None
+    assert read_letter(Record("blocks.dlq", 1, 8, None, b"?", headers), "id-dlq").origin == Origin(
+        "blocks.dlq", "id-dlq", 1, 8
+    )
+
+
+def test_an_origin_is_read_back() -> None:
+    origin = Origin("t.blocks.work.low", "zkCf/2Q+TzW6-8_Y9fnPWg", 11, 1 << 40, 5)
+
+    assert read_origin(write_origin(origin)) == origin
+    assert read_origin(b"blocks.work.low,,0,17,0") == Origin("blocks.work.low", "", 0, 17)
+
+
+@pytest.mark.parametrize("told", [b"f" * 8000, b"0123456789ABCDEF", b"\x00", b""])
+def test_a_fingerprint_that_is_none_of_ours_is_made_of_what_the_letter_says(told: bytes) -> None:
+    headers = (("x-dlq-error-message", b"block 17"), ("x-dlq-fingerprint", told))
+
+    letter = read_letter(Record("blocks.dlq", 1, 8, None, b"?", headers), "id-dlq")
+
+    assert letter.fingerprint == fingerprint("unknown", "unknown", "UNKNOWN", "Unknown", "block 17")
+
+
+def test_counts_that_nobody_comes_to_have_an_end() -> None:
+    headers = (("x-dlq-attempts", b"9" * 18), ("x-dlq-replay-count", b"2147483647"))
+
+    letter = read_letter(Record("blocks.dlq", 1, 8, None, b"?", headers), "id-dlq")
+
+    assert (letter.attempts, letter.replay_count) == (1_000_000_000, 0)
+
+
+def test_a_letter_has_no_more_of_a_runs_id_than_an_id_needs() -> None:
+    record = Record("blocks.work.high", 3, 17, b"1:5", b"value", (("x-dlq-run-id", b"\xff" * 100_000),))
+
+    assert len(dict(letter_headers(PoisonError("x"), record))["x-dlq-run-id"] or b"") <= 64
 
 
 def test_kip_1034_names_are_there_too() -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
 
+from indexer.abi.models import ModelSet
+from indexer.chain.rules import rules_for
 from indexer.codec import block_key, encode_block, encode_rollback, encode_work_item
-from indexer.deadletter import Origin, dead_letter_headers
+from indexer.deadletter import ORIGIN, Origin, dead_letter_headers
 from indexer.errors import FatalError, PoisonError
 from indexer.inflight import Record, TopicPartition
 from indexer.records import BlockWorkItem, Reason, Rollback
 from indexer.settings import Settings
 from indexer.storage import jobs
+from indexer.topics import load_topics
+from services.decoder.handler import Decoder
 from services.persister.connections import PartitionKeeper, RowConnections
 from services.persister.dlq_indexer import DeadRecord, LetterHandler, LetterWriter, subject_of
 from services.persister.progress import Progress
@@ -243,6 +249,76 @@ def test_a_strangers_record_is_indexed(indexer: Indexer, look: psycopg.Connectio
     assert rows(look, "SELECT code, origin_topic, first_failed_at FROM dead_letters") == [
         ("UNKNOWN", "blocks.dlq", None)
     ]
+
+
+def changed(record: Record, **headers: bytes) -> Record:
+    """Give the record's x-dlq-* headers other values."""
+    other = {"x-dlq-" + name.replace("_", "-"): value for name, value in headers.items()}
+    kept = tuple((name, value) for name, value in record.headers if name not in other)
+    return replace(record, headers=(*kept, *other.items()))
+
+
+LONG = os.urandom(1 << 20).hex().encode()  # what cannot be compressed: a page of an index has no room for it
+TEXTS = ("origin-topic", "origin-topic-id", "fingerprint", "service", "stage", "error-code", "error-class",
+         "error-message", "run-id")  # fmt: skip
+NUMBERS = ("origin-partition", "origin-offset", "origin-timestamp", "attempts", "first-failed-at", "last-failed-at",
+           "replay-count")  # fmt: skip
+ODD = (LONG, b"", b"\x00", b"\xff\xfe", b"-1", b"9" * 10, b"9" * 18, b"9" * 19, b"9" * 400, "\u0661".encode())
+
+
+@pytest.mark.parametrize("name", [*TEXTS, *NUMBERS])
+def test_whatever_a_header_says_the_record_is_a_letter_and_so_is_the_next(
+    indexer: Indexer, look: psycopg.Connection, name: str
+) -> None:
+    odd = [changed(letter(item(), offset=at), **{name: value}) for at, value in enumerate(ODD)]
+
+    indexer.index(*odd)
+    indexer.index(letter(item(), offset=99))
+
+    kept = rows(look, "SELECT record_headers FROM dead_letters ORDER BY id")
+    assert [headers for (headers,) in kept[:-1]] == [[[n, (v or b"").hex()] for n, v in each.headers] for each in odd]
+    assert rows(look, "SELECT count(DISTINCT id) FROM dead_letters WHERE origin_offset = 99") == [(1,)]
+
+
+def test_work_items_whose_origin_is_nonsense_are_a_letter_each(indexer: Indexer, look: psycopg.Connection) -> None:
+    decoder = Decoder(rules_for(CHAIN), ModelSet(), frozenset(), "full", load_topics(), 12)
+    for at, place in enumerate((b"blocks.work.normal," + LONG + b",0,17,0", b"a,b,c,d,e", b"a,b,c,d,e")):
+        record = Record("blocks.work.normal", 0, at, b"43114:5", b"\0garbage", ((ORIGIN, place),))
+        dead = decoder.unreadable(record, PoisonError("no", code="NOT_AVRO"), 1)
+        indexer.index(Record(DLQ.topic, 0, 0, dead.key, dead.value, dead.headers))
+
+    assert rows(look, "SELECT origin_topic, origin_offset FROM dead_letters ORDER BY id") == [
+        ("blocks.work.normal", 0),
+        ("blocks.work.normal", 1),
+        ("blocks.work.normal", 2),
+    ]
+
+
+def test_what_is_left_of_long_headers_is_shown(
+    indexer: Indexer, look: psycopg.Connection, settings: Settings, command: Command
+) -> None:
+    indexer.index(changed(letter(item()), error_code=LONG, error_message=LONG, fingerprint=LONG))
+    [(which, print_)] = rows(look, "SELECT id, fingerprint FROM dead_letters")
+
+    text = command(settings, "dlq", "show", which).out
+    shown = command(settings, "dlq", "show", which, "--json").json()
+    listed = command(settings, "dlq", "list", "--fingerprint", print_, "--json").json()
+
+    assert (len(shown["code"].encode()), len(shown["message"].encode())) == (128, 1024)
+    assert shown["code"].endswith("…")
+    assert ["x-dlq-error-code", LONG.decode()] in shown["headers"]
+    assert len(text) < 10_000
+    assert f"… ({len(LONG):,} characters; --json prints all)" in text
+    assert [each["count"] for each in listed] == [1]
+
+
+def test_attempts_of_many_letters_of_a_block_have_an_end(
+    indexer: Indexer, persister: Callable[..., Persister], look: psycopg.Connection
+) -> None:
+    indexer.index(*(changed(letter(item(), offset=at), attempts=b"9" * 18) for at in range(4)))
+    persister().own().write(make(7))
+
+    assert rows(look, "SELECT status, attempts FROM block_processing") == [("stored", 1_000_000_001)]
 
 
 def test_a_letter_that_cannot_be_stored_ends_the_process(indexer: Indexer) -> None:
