@@ -28,7 +28,7 @@ _MOST_PARTITIONS = 1 << 31
 _CODE = PREFIX + "error-code"
 _ALTERED = ("CHECKSUM_MISMATCH", "RECORD_NOT_GENUINE")
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # Kafka's rule for names
-_TOPIC_ID = re.compile(r"[!-+\--~]{0,64}")  # 22 digits of base 64; empty where it is not known
+_TOPIC_ID = re.compile(r"[ -+\--~]{0,64}")  # without a comma; Kafka's are 22 letters; empty where it is not known
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 _URL = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^\s/@'\"]*@)?([^\s/?#'\")]+)([/?#][^\s'\")]*)?")
 _SECRET = re.compile(r"(?i)\b(password|passwd|secret|token|api[_-]?key|authorization)(\s*[=:]\s*)\S+")
