@@ -37,11 +37,14 @@ _AVALANCHE_TAIL = (
 _AVALANCHE = ("extDataHash", "base_fee_per_gas", "#extDataGasUsed", "#blockGasCost", *_AVALANCHE_TAIL)
 _SUBNET = ("base_fee_per_gas", "#blockGasCost", *_AVALANCHE_TAIL)  # Avalanche L1s have no atomic transactions
 
-# What of a header's own fields is kept: those that are hashed, and what Arbitrum tells about its parent chain.
+_SEAL = ("#auraStep", "auraSeal")
+_OF_PARENT = ("l1BlockNumber", "sendCount", "sendRoot")  # told by Arbitrum, in no hash
+
+# What of a header's own fields is read; kept is what `hashed_extra` leaves.
 EXTRA_FIELDS = (
     *("auraStep", "auraSeal", "extDataHash", "extDataGasUsed", "blockGasCost"),
     *(name.lstrip("#") for name in (*_AVALANCHE_TAIL[2:], *_ETHEREUM[5:])),
-    *("l1BlockNumber", "sendCount", "sendRoot"),
+    *_OF_PARENT,
 )
 
 
@@ -64,6 +67,28 @@ def encode_header(header: Header) -> bytes:
     while optional and optional[-1] is None:
         optional.pop()
     return rlp.sequence(*fields, *(rlp.EMPTY_STRING if item is None else item for item in optional))
+
+
+def hashed_extra(told: dict[str, str]) -> dict[str, str]:
+    """Return those of a header's own fields that its hash covers, each in one spelling, and what Arbitrum tells.
+
+    A fixed point: of what it returned the same comes again. Raises PoisonError for what cannot be hashed.
+    """
+    if not told:
+        return {}
+    seal = _SEAL if "auraSeal" in told else ()
+    names = (name for name in (*seal, *_optional_fields(told)) if name.lstrip("#") in told)
+    spelt = {name.lstrip("#"): _spelt(told, name) for name in names}
+    return spelt | {name: told[name] for name in _OF_PARENT if name in told}
+
+
+def has_withdrawals(extra: dict[str, str]) -> bool:
+    """Tell whether the hash of such a header covers withdrawals_root: Avalanche's does not."""
+    return "withdrawals_root" in _optional_fields(extra)
+
+
+def _spelt(extra: dict[str, str], name: str) -> str:
+    return hex(_number(extra, name[1:])) if name[0] == "#" else "0x" + _octets(extra, name).hex()
 
 
 def _seal(header: Header) -> tuple[bytes, bytes]:

@@ -12,7 +12,6 @@ from operator import itemgetter
 import orjson
 
 from indexer.chain import header as header_rules
-from indexer.chain import rare_transactions
 from indexer.chain import receipts as receipt_rules
 from indexer.chain.agreement import Json, check_count, check_hashes, check_owners, check_place, refuse
 from indexer.chain.errors import malformed
@@ -31,6 +30,7 @@ from indexer.chain.fields import (
     text,
 )
 from indexer.chain.malformed import explain
+from indexer.chain.rare_transactions import hashed_fields
 from indexer.chain.rules import ChainRules, Family
 from indexer.chain.withdrawals import check_withdrawals
 from indexer.errors import PoisonError
@@ -39,6 +39,7 @@ from indexer.records import Header, Logs, Transactions
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
 
 _ZERO = "0x0"
+_FIRST_WITH_FEES = 2
 _COMMON_TYPES = frozenset(("0x0", "0x1", "0x2"))
 _OFTEN_ABSENT = dict.fromkeys(("nonce", "gasPrice", "value", "gas", "v", "r", "s"), _ZERO)
 _HAVE_NO_LIST: tuple[None, list[Json]] = (None, [])
@@ -49,7 +50,6 @@ _transaction = itemgetter(
 _receipt = itemgetter("transactionHash", "transactionIndex", "gasUsed", "cumulativeGasUsed", "logs")
 _log = itemgetter("address", "topics", "data", "logIndex", "transactionIndex", "transactionHash")
 
-_TRANSACTION_EXTRAS = rare_transactions.EXTRA_FIELDS
 _RECEIPT_EXTRAS = receipt_rules.EXTRA_FIELDS
 _RECEIPT_EXTRA_SET = frozenset(_RECEIPT_EXTRAS)
 
@@ -77,6 +77,7 @@ def parse_header(block: Json, chain: ChainRules) -> Header:
         (block["number"], block["gasLimit"], block["gasUsed"], block["timestamp"], block.get("size") or _ZERO),
         LONG,
     )
+    extra = _header_extras(block)
     header = Header(
         number=number,
         hash=octets(block["hash"], 32),
@@ -97,10 +98,10 @@ def parse_header(block: Json, chain: ChainRules) -> Header:
         nonce=optional_octets(block.get("nonce"), 8),
         base_fee_per_gas=optional_integer(block.get("baseFeePerGas"), WORD),
         total_difficulty=optional_integer(block.get("totalDifficulty"), WORD),
-        withdrawals_root=optional_octets(block.get("withdrawalsRoot"), 32),
+        withdrawals_root=_withdrawals_root(block, extra),
         blob_gas_used=optional_integer(block.get("blobGasUsed"), LONG),
         excess_blob_gas=optional_integer(block.get("excessBlobGas"), LONG),
-        extra=_header_extras(block),
+        extra=extra,
         uncles=[octets(item, 32) for item in items_of(block.get("uncles") or [])],
     )
     # on the OP stack the withdrawals root is a storage root since Isthmus; chains we do not know may be of its kind
@@ -114,7 +115,11 @@ def _header_extras(block: Json) -> dict[str, str]:
     if block.get("signature") is not None and block.get("step") is not None and block.get("nonce") is None:
         # Gnosis before the merge, as OpenEthereum and Nethermind name it
         extra |= {"auraStep": text(block["step"]), "auraSeal": text(block["signature"])}
-    return extra
+    return header_rules.hashed_extra(extra)
+
+
+def _withdrawals_root(block: Json, extra: dict[str, str]) -> bytes | None:
+    return optional_octets(block.get("withdrawalsRoot"), 32) if header_rules.has_withdrawals(extra) else None
 
 
 def parse_transactions(block: Json, chain: ChainRules) -> Transactions:
@@ -137,8 +142,7 @@ def parse_transactions(block: Json, chain: ChainRules) -> Transactions:
     extras: list[str | None] = [None] * len(items)
     if any(kinds):
         v = [item.get("yParity") or sign if kind else sign for item, sign, kind in zip(items, v, kinds, strict=True)]
-        caps = optional_integers([item.get("maxFeePerGas") for item in items], WORD)
-        tips = optional_integers([item.get("maxPriorityFeePerGas") for item in items], WORD)
+        caps, tips = (_fees(name, items, kinds) for name in ("maxFeePerGas", "maxPriorityFeePerGas"))
         extras = _transaction_extras(items, kinds, chain)
     return Transactions(
         hash=octet_column(hashes, 32),
@@ -159,6 +163,12 @@ def parse_transactions(block: Json, chain: ChainRules) -> Transactions:
     )
 
 
+def _fees(name: str, items: Sequence[Json], kinds: list[int]) -> list[int | None]:
+    """Return a column of EIP-1559; some nodes fill it in for the types before, which do not have it."""
+    told = [item.get(name) if kind >= _FIRST_WITH_FEES else None for item, kind in zip(items, kinds, strict=True)]
+    return optional_integers(told, WORD)
+
+
 def _transaction_extras(items: Sequence[Json], kinds: list[int], chain: ChainRules) -> list[str | None]:
     own = hex(chain.chain_id)
     return [
@@ -171,29 +181,16 @@ def _transaction_extras(items: Sequence[Json], kinds: list[int], chain: ChainRul
 
 def transaction_extra(item: Json, chain: ChainRules) -> str | None:
     """Return the fields of a typed transaction that no column holds as compact JSON; None when it has none."""
-    return _extra(item, _TRANSACTION_EXTRAS, chain)
+    return _compact(hashed_fields(int(item.get("type") or _ZERO, 16), item, chain))
 
 
 def receipt_extra(item: Json) -> str | None:
     """Return the fields of a receipt that no column holds as compact JSON; None when it has none."""
-    return _extra(item, _RECEIPT_EXTRAS, None)
+    return _compact({name: item[name] for name in _RECEIPT_EXTRAS if item.get(name) is not None})
 
 
-def _extra(item: Json, names: tuple[str, ...], chain: ChainRules | None) -> str | None:
-    """Return those of the fields that the item has as compact JSON; None when it has none."""
-    kept = {name: item[name] for name in names if item.get(name) is not None}
-    if "accessList" in kept:
-        kept["accessList"] = [_access(entry) for entry in kept["accessList"]]
-        if not kept["accessList"]:
-            del kept["accessList"]
-    if chain is not None and item.get("chainId") is not None and int(item["chainId"], 16) != chain.chain_id:
-        kept["chainId"] = item["chainId"]
+def _compact(kept: Json) -> str | None:
     return orjson.dumps(kept).decode() if kept else None
-
-
-def _access(entry: Json) -> Json:
-    """Return an entry of an access list with nothing in it that its transaction's hash does not cover (EIP-2930)."""
-    return {"address": entry["address"].lower(), "storageKeys": [key.lower() for key in entry["storageKeys"]]}
 
 
 def _parse_receipts(block: Json, receipts: list[Json], transactions: Transactions) -> Logs:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -43,7 +43,7 @@ _LAYOUTS: dict[int, tuple[str, ...]] = {
 
 _TAIL = ("gas", "to", "value", "input")
 
-# RPC fields of a transaction that no column holds and that its hash covers; anything else is not kept.
+# RPC fields of a transaction that no column holds and that the hash of some type covers; anything else is not kept.
 EXTRA_FIELDS = (
     *("accessList", "maxFeePerBlobGas", "blobVersionedHashes", "authorizationList"),
     *("sourceHash", "mint", "isSystemTx"),
@@ -101,11 +101,80 @@ def _item(name: str, columns: Transactions, index: int, extra: Mapping[str, Any]
 
 def _authorization(item: Mapping[str, Any]) -> list[rlp.Item]:
     """Return an EIP-7702 authorization as its RLP list."""
-    parity = item["yParity"] if "yParity" in item else item["v"]
     return [
         *(number(item["chainId"]), octets(item["address"]), number(item["nonce"])),
-        *(number(parity), number(item["r"]), number(item["s"])),
+        *(number(_parity(item)), number(item["r"]), number(item["s"])),
     ]
+
+
+def _parity(item: Mapping[str, Any]) -> str:
+    return str(item["yParity"] if "yParity" in item else item["v"])
+
+
+def hashed_fields(kind: int, item: Mapping[str, Any], chain: ChainRules) -> dict[str, Any]:
+    """Return what no column holds of an item's RPC fields and the hash of its type covers, each in one spelling.
+
+    Of a type whose layout we do not know all that might be hashed, as it is told. A fixed point: of what it returned
+    the same comes again. Raises KeyError, TypeError, ValueError or AttributeError for what cannot be hashed.
+    """
+    fields = _FIELDS.get(kind, _TOLD)
+    kept: dict[str, Any] = {name: spell(item[name]) for name, spell in fields.items() if item.get(name) is not None}
+    if "accessList" in kept and not kept["accessList"]:
+        del kept["accessList"]
+    if "chainId" in kept and int(kept["chainId"], 16) == chain.chain_id:
+        del kept["chainId"]
+    return kept
+
+
+def _as_told(value: Any) -> Any:
+    return value
+
+
+def _quantity(value: str) -> str:
+    return hex(number(value))
+
+
+def _data(value: str) -> str:
+    return "0x" + octets(value or "0x").hex()
+
+
+def _access_list(entries: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the entries with nothing in them that their transaction's hash does not cover (EIP-2930)."""
+    return [
+        {"address": each["address"].lower(), "storageKeys": [key.lower() for key in each["storageKeys"]]}
+        for each in entries
+    ]
+
+
+def _authorization_list(entries: list[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return the entries with what EIP-7702 hashes; some nodes say v where others say yParity."""
+    return [
+        {
+            **{"chainId": _quantity(each["chainId"]), "address": _data(each["address"])},
+            **{"nonce": _quantity(each["nonce"]), "yParity": _quantity(_parity(each))},
+            **{"r": _quantity(each["r"]), "s": _quantity(each["s"])},
+        }
+        for each in entries
+    ]
+
+
+_SPELT: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "access_list": ("accessList", _access_list),
+    "authorizations": ("authorizationList", _authorization_list),
+    "blob_hashes": ("blobVersionedHashes", lambda hashes: [_data(each) for each in hashes]),
+    "chain": ("chainId", _quantity),
+}
+_MARKED: dict[str, Callable[[Any], Any]] = {"#": _quantity, "?": bool, ".": _data}
+
+
+def _fields(layout: tuple[str, ...]) -> dict[str, Callable[[Any], Any]]:
+    """Return the RPC fields of a layout that no column holds, with what spells each."""
+    marked = {part[1:]: _MARKED[part[0]] for part in layout if part[0] in _MARKED}
+    return dict(_SPELT[part] for part in layout if part in _SPELT) | marked
+
+
+_FIELDS = {kind: _fields(layout) for kind, layout in _LAYOUTS.items()}
+_TOLD = dict.fromkeys((*EXTRA_FIELDS, "chainId"), _as_told) | {"accessList": _access_list}
 
 
 def number(value: str) -> int:

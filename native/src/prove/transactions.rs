@@ -12,6 +12,7 @@ use super::keccak::keccak256;
 use super::rlp;
 use crate::json::Reader;
 
+const FIRST_TYPE_WITH_FEES: u64 = 2;
 const LAST_SIGNED_TYPE: u64 = 4;
 
 // in the order in which geth writes them: what is looked for first is mostly what is there
@@ -91,11 +92,6 @@ pub fn read_all<'a>(reader: &mut Reader<'a>, place: &Place, chain: &Chain) -> Op
         found.push(read(&item, reader.since(start), chain)?);
         Some(())
     })?;
-    if found.iter().all(|each: &Transaction| each.kind == 0) {
-        for each in &mut found {
-            (each.cap, each.tip) = (None, None); // where all are legacy these fields mean nothing
-        }
-    }
     Some(found)
 }
 
@@ -116,8 +112,8 @@ fn read<'a>(item: &Item<'a>, json: &str, chain: &Chain) -> Option<Transaction<'a
         value: item.value.word()?,
         gas: item.gas.long()?,
         gas_price: item.gas_price.word()?,
-        cap: item.cap.read_optional(hexes::word)?,
-        tip: item.tip.read_optional(hexes::word)?,
+        cap: fee(item.cap, kind)?,
+        tip: fee(item.tip, kind)?,
         input: item.input.read(hexes::data)?,
         v: sign(item, kind)?,
         r: item.r.word()?,
@@ -143,6 +139,14 @@ fn typed_fields<'a>(item: &Item<'a>, json: &str, kind: u64, chain: &Chain) -> Op
     }
     let json = PyBytes::new(chain.extra_of.py(), json.as_bytes());
     Some((access_list, chain.extra_of.call1((json,)).ok()?.extract().ok()?))
+}
+
+/// A field of EIP-1559; some nodes fill it in for the types before, which do not have it.
+fn fee(told: Member, kind: u64) -> Option<Option<Word>> {
+    if kind < FIRST_TYPE_WITH_FEES {
+        return Some(None);
+    }
+    told.read_optional(hexes::word)
 }
 
 fn sign(item: &Item, kind: u64) -> Option<Word> {

@@ -225,6 +225,22 @@ def test_transactions_and_logs_of_any_length_are_proven_alike(native: ModuleType
     assert is_proven_alike(native, sealed(ETHEREUM, made, numbered), ETHEREUM)
 
 
+@pytest.mark.parametrize("kinds", [(0, 0), (0, 2), (1, 2), (1, 1)])
+def test_fees_that_a_node_fills_in_for_types_without_them_are_left_out_alike(
+    native: ModuleType, kinds: tuple[int, int]
+) -> None:
+    fields = {0: {"gasPrice": 50}, 1: {"type": 1, "gasPrice": 50, "accessList": ACCESS_LIST}, 2: FEES}
+    made = [signed(ETHEREUM, **fields[kind], nonce=nonce)[0] for nonce, kind in enumerate(kinds)]
+    answers = sealed(ETHEREUM, made, [receipt_of(each) for each in made])
+    plain = parse_block(*answers, ETHEREUM)
+    for transaction in answers[0]["transactions"]:
+        transaction.setdefault("maxFeePerGas", "0x32")
+        transaction.setdefault("maxPriorityFeePerGas", "0x32")
+
+    assert is_proven_alike(native, answers, ETHEREUM)
+    assert parse_block(*answers, ETHEREUM) == plain
+
+
 RECEIPTS: dict[str, Json] = {
     "failed": {"status": "0x0"},
     "before Byzantium": {"status": None, "root": "0x" + "99" * 32},
