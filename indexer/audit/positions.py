@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from indexer.audit.findings import Findings, Kind
@@ -28,6 +28,17 @@ class Log:
     topic_id: str
     start: int
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What one deployment calls its own in Kafka; several may store into one database."""
+
+    groups: Collection[str]
+    topics: Collection[str]
+
+    def has(self, position: Position) -> bool:
+        return position.group in self.groups and position.topic in self.topics
 
 
 def compare(positions: Iterable[Position], logs: Mapping[tuple[str, int], Log], findings: Findings) -> int:

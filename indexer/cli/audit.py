@@ -161,16 +161,21 @@ def _positions(connection: Connection, settings: Settings, run: Audit) -> None:
     if not settings.kafka_bootstrap_servers:
         run.looked_at["positions"] = 0
         return
-    from indexer.audit.positions import Position, compare
+    from indexer.audit.positions import Deployment, Position, compare
     from indexer.kafka.positions import logs
+    from indexer.topics import load_topics
 
+    topics, groups = load_topics(settings.topic_prefix), ("persister", "persister-dlq")
+    deployment = Deployment([settings.topic_prefix + each for each in groups], (topics.decoded, topics.dlq))
     rows = connection.execute(
         "SELECT consumer_group, topic, partition, topic_id, next_offset FROM consumer_progress ORDER BY 1, 2, 3"
     ).fetchall()
-    positions = [Position(*row) for row in rows]
+    positions = [each for each in (Position(*row) for row in rows) if deployment.has(each)]
     if positions:
         found = logs(settings, {each.topic for each in positions})
         run.looked_at["positions"] = compare(positions, found, run.findings)
+    if others := len(rows) - len(positions):
+        run.looked_at["positions of other deployments left out"] = others
 
 
 def _sample(settings: Settings, run: Audit, numbers: list[int], second_url: str | None, progress: Progress) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from concurrent.futures import wait
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported, not declared
@@ -24,6 +25,7 @@ def logs(settings: Settings, topics: Collection[str]) -> dict[tuple[str, int], L
     try:
         starts = client.list_offsets({each: OffsetSpec.earliest() for each in asked}, request_timeout=_SECONDS)  # type: ignore[no-untyped-call]
         ends = client.list_offsets({each: OffsetSpec.latest() for each in asked}, request_timeout=_SECONDS)  # type: ignore[no-untyped-call]
+        wait((*starts.values(), *ends.values()), _SECONDS)  # a client that goes while it is answered ends the process
         return {
             (each.topic, each.partition): Log(
                 existing[each.topic].id, starts[each].result(_SECONDS).offset, ends[each].result(_SECONDS).offset

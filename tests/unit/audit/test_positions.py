@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from indexer.audit.findings import Findings, Kind
-from indexer.audit.positions import Log, Position, compare
+from indexer.audit.positions import Deployment, Log, Position, compare
 
 
 def told(position: Position, *logs: Log) -> list[str]:
@@ -42,3 +42,18 @@ def test_what_does_not_fit_is_told(position: Position, logs: list[Log], text: st
 
     assert problem.startswith("persister, t[0]: ")
     assert text in problem
+
+
+def test_positions_of_other_deployments_are_not_ours() -> None:
+    ours = Deployment(["persister", "persister-dlq"], ["blocks.decoded", "blocks.dlq"])
+    positions = [
+        Position(group, topic, 0, "", 0)
+        for group, topic in (
+            ("persister", "blocks.decoded"),
+            ("persister-dlq", "blocks.dlq"),
+            ("b-persister", "b-blocks.decoded"),
+            ("persister", "b-blocks.decoded"),
+        )
+    ]
+
+    assert [ours.has(each) for each in positions] == [True, True, False, False]
