@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-import orjson
-
 from indexer.audit.rows import StoredBlock, same_json
 from indexer.chain.parse import parse_block
 from indexer.chain.rules import ChainRules
@@ -31,5 +29,5 @@ def differences(block: StoredBlock, raw_block: Any, raw_receipts: Any, rules: Ch
 
 def _plain(name: str, value: Any) -> Any:
     if name in _JSON and isinstance(value, list):
-        return [None if each is None else same_json(orjson.loads(each)) for each in value]
+        return [None if each is None else same_json(each) for each in value]
     return value

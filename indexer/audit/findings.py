@@ -115,6 +115,14 @@ def findings_of(report: Mapping[str, Any]) -> Findings:
         raise _no_report() from None
 
 
+def check_chain(report: Mapping[str, Any], chain_id: int) -> None:
+    """Raise UserError for the report of another chain's audit; one of an older release does not say its chain."""
+    told = report.get("chain_id", chain_id) if isinstance(report, Mapping) else chain_id
+    if told != chain_id:
+        text = f"the report is of chain {told!r:.20}, and CHAIN_ID says {chain_id}: its heights mean nothing there"
+        raise UserError(text, code="REPORT_OF_OTHER_CHAIN")
+
+
 def to_repair(report: Mapping[str, Any]) -> Ranges | None:
     """Return the heights that a report asks to fetch again, None without one; raises UserError for what is no report.
 

@@ -10,6 +10,7 @@ import orjson
 
 from indexer.abi.decode import Decoded, decode_logs
 from indexer.abi.models import ModelSet
+from indexer.audit.cells import unfit
 from indexer.chain.rules import ChainRules
 from indexer.chain.verify import verify
 from indexer.errors import PoisonError
@@ -23,9 +24,13 @@ UNPROVEN = (
     "blocks.size",
     "blocks.total_difficulty",
     "blocks.uncles",
+    "blocks.mix_hash and blocks.nonce where blocks.extra has auraSeal",
     "blocks.extra: l1BlockNumber, sendCount, sendRoot",
     "transactions.gas_price of types 2, 3 and 4",
+    "transactions.max_fee_per_gas, max_priority_fee_per_gas and extra: whether a zero is there or nothing",
+    "transactions.receipt_contract_address: whether it is there where a creation failed, or before Byzantium",
     "transactions.receipt_extra",
+    "columns of system transactions that their hash does not have",
 )
 # Ours: nothing on the chain can tell them.
 OWN = ("blocks.generation", "blocks.proofs", "blocks.model_version", "blocks.stored_at", "block_processing.*")
@@ -65,7 +70,10 @@ class Decoding:
 
 
 def proven(block: StoredBlock, rules: ChainRules) -> Proof:
-    """Recompute hash, roots, senders and counts; return what was proven. Raises PoisonError where they differ."""
+    """Recompute hash, roots, senders and counts; return what was proven.
+
+    Raises PoisonError where they differ, or where something stands that no decoder writes.
+    """
     header, transactions, logs = block.header, block.transactions, block.logs
     found = len(transactions.hash), len(logs.log_index)
     if found != (block.transaction_count, block.log_count):
@@ -73,6 +81,9 @@ def proven(block: StoredBlock, rules: ChainRules) -> Proof:
         raise PoisonError(text, code="ROWS_INCOMPLETE")
     if block.transaction_indexes != list(range(found[0])):
         raise PoisonError("transaction indexes do not count up from 0", code="ROWS_INCOMPLETE")
+    if columns := list(unfit(header, transactions, logs, rules)):
+        text = f"no decoder writes what stands in {', '.join(dict.fromkeys(columns))}"
+        raise PoisonError(text, code="ROWS_IMPOSSIBLE")
     proofs = verify(header, transactions, logs, rules, "senders")
     if claimed := block.proofs & ~int(proofs | _SENDERS):
         raise PoisonError(f"claims proofs that its rows do not give: {claimed:b}", code="PROOFS_CLAIMED")
@@ -119,7 +130,7 @@ def transfers_of(t: TokenTransfers) -> Iterator[Transfer]:
 
 def events_of(decoded: Decoded) -> Iterator[Event]:
     e = decoded.decoded_events
-    return zip(e.log_index, e.model, e.event, (same_json(orjson.loads(args)) for args in e.args), strict=True)
+    return zip(e.log_index, e.model, e.event, map(same_json, e.args), strict=True)
 
 
 def attention_of(logs: Logs, undecoded: Iterable[int]) -> list[tuple[int, str, list[int]]]:
@@ -131,6 +142,9 @@ def attention_of(logs: Logs, undecoded: Iterable[int]) -> list[tuple[int, str, l
     return [(transaction, _ATTENTION, indexes) for transaction, indexes in found.items()]
 
 
-def same_json(value: object) -> str:
-    """Return one text for equal values: the database does not keep the order of keys."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+def same_json(text: str) -> str:
+    """Return one text for equal values: the database does not keep the order of keys. What cannot be read stays."""
+    try:
+        return orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS).decode()
+    except ValueError:  # nested deeper than anything that we write
+        return text

@@ -142,6 +142,7 @@ class Audit:
 
     def report(self, first: int, last: int) -> dict[str, Any]:
         return {
+            "chain_id": self.rules.chain_id,
             "from": first,
             "to": last,
             "clean": self.findings.count == 0,

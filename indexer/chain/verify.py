@@ -59,7 +59,7 @@ def verify(
             | verify_receipts(header, transactions, logs, chain)
             | verify_senders(header, transactions, chain, 0 if mode == "senders" else sender_sample_every)
         )
-    except (TypeError, ValueError, OverflowError, IndexError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, ArithmeticError, IndexError, KeyError, AttributeError) as error:
         raise malformed(f"block {header.number}: columns cannot be hashed: {error!r:.120}") from error
 
 

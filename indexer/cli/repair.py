@@ -100,7 +100,8 @@ def _confirm(
 
 
 def _report(connection: Connection, chain_id: int, report: Any, audit_id: int | None) -> dict[str, Any]:
-    """Return the report of an audit; one without findings where none was given."""
+    """Return the report of an audit; one without findings where none was given; raises UserError."""
+    from indexer.audit.findings import check_chain
     from indexer.storage import audits
 
     nothing: dict[str, Any] = {"findings": []}
@@ -112,6 +113,7 @@ def _report(connection: Connection, chain_id: int, report: Any, audit_id: int | 
         read: dict[str, Any] = json.load(report)
     except (ValueError, UnicodeDecodeError):
         raise UserError("not the report of `indexer audit --json`", code="BAD_REPORT") from None
+    check_chain(read, chain_id)
     return read
 
 

@@ -6,10 +6,12 @@ Transfers count whose block is stored: rows that lie at a height without one are
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 
 from indexer.storage.engine import Connection
+from indexer.storage.odd_values import whole
 
-Key = tuple[bytes, int, bytes]  # token address, token id, holder
+Key = tuple[bytes, int | Decimal, bytes]  # token address, token id (a Decimal: NaN), holder
 
 _AT_ONCE = 200  # a persister that needs one of these keys waits no longer than this many sums take
 
@@ -19,7 +21,7 @@ def wrong_keys(connection: Connection, chain_id: int) -> Iterator[Key]:
     with connection.transaction(), connection.cursor(name="wrong_balances") as cursor:
         cursor.execute(_WRONG, {"chain": chain_id})
         for token, token_id, holder in cursor:
-            yield bytes(token), int(token_id), bytes(holder)
+            yield bytes(token), whole(token_id), bytes(holder)
 
 
 def repair(
@@ -30,19 +32,25 @@ def repair(
     The rows are locked first, in the order in which persisters take them, and the sum is a statement of its own: it
     sees what the transaction that we waited for has stored. A persister that comes later adds to what we wrote.
     """
-    ordered = sorted(set(keys))
+    ordered = sorted(set(keys), key=_place)
     for at in range(0, len(ordered), _AT_ONCE):
         chosen = ordered[at : at + _AT_ONCE]
         named = {
             "chain": chain_id,
             "tokens": [token for token, _, _ in chosen],
-            "ids": [token_id for _, token_id, _ in chosen],
+            "ids": [Decimal(token_id) for _, token_id, _ in chosen],
             "holders": [holder for _, _, holder in chosen],
         }
         with connection.transaction():
             connection.execute(_LOCK, named)
             locked()
             connection.execute(_SUM, named)
+
+
+def _place(key: Key) -> tuple[bytes, bool, int | Decimal, bytes]:
+    """Return where a key stands in the database's order, in which NaN comes last."""
+    token, token_id, holder = key
+    return (token, False, token_id, holder) if isinstance(token_id, int) else (token, True, 0, holder)
 
 
 _WRONG = """

@@ -34,7 +34,8 @@ def remove(connection: Connection, chain_id: int, blocks: Ranges) -> int:
                 rows += connection.execute(statement, named).rowcount
             for token, token_id, *holders in connection.execute(_DELETE_TRANSFERS, named).fetchall():
                 rows += 1
-                keys |= {(bytes(token), int(token_id), bytes(each)) for each in holders if bytes(each) != _NOBODY}
+                if token_id.is_finite():  # of no token id there is no balance
+                    keys |= {(bytes(token), int(token_id), bytes(each)) for each in holders if bytes(each) != _NOBODY}
     balances.repair(connection, chain_id, list(keys))
     return rows
 

@@ -11,6 +11,7 @@ from indexer.audit.rows import transfers_of
 from indexer.redecode.changes import Redecoded, deltas
 from indexer.storage.engine import Connection
 from indexer.storage.failures import translated
+from indexer.storage.odd_values import is_transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def _replace(connection: Connection, chain_id: int, blocks: Sequence[Redecoded])
     gone = [
         (bytes(token), int(id_), bytes(sender), bytes(receiver), int(amount))
         for token, id_, sender, receiver, amount in connection.execute(_DELETE_TRANSFERS, named).fetchall()
+        if is_transfer(token, id_, sender, receiver, amount)
     ]
     for statement in _DELETE:
         connection.execute(statement, named)
@@ -114,7 +116,7 @@ _LOCK = """
     ON CONFLICT (consumer_group, topic, partition) DO UPDATE SET epoch = p.epoch
 """
 
-_NOW = "SELECT number, hash, stored_at FROM blocks WHERE chain_id = %(chain)s AND number = ANY(%(numbers)s)"
+_NOW = "SELECT number, hash, stored_at::text FROM blocks WHERE chain_id = %(chain)s AND number = ANY(%(numbers)s)"
 
 _DELETE_TRANSFERS = """
     DELETE FROM token_transfers WHERE chain_id = %(chain)s AND block_number = ANY(%(numbers)s)

@@ -9,16 +9,18 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 import orjson
-from psycopg import sql
+from psycopg import Cursor, sql
+from psycopg.types.string import TextLoader
 
 from indexer.audit.rows import StoredBlock, same_json
 from indexer.records import Header, Logs, Transactions
 from indexer.storage.jobs import Connection
+from indexer.storage.odd_values import whole
 
 Columns = TypeVar("Columns", Transactions, Logs)
 
-_JSON_TEXT = {"extra", "receipt_extra"}  # jsonb in the table, compact JSON in the columns
 _WORDS = {"r", "s"}  # 32 bytes in the table, integers in the columns
+_WORD_BYTES = 32
 _AMOUNTS = {
     "value",
     "gas_price",
@@ -52,25 +54,24 @@ def load_block(connection: Connection, chain_id: int, number: int) -> tuple[Head
     """Return a stored block's columns, None where it is not stored."""
     names = [each.name for each in fields(Header)]
     statement = sql.SQL("SELECT {} FROM blocks WHERE chain_id = %s AND number = %s").format(_list(names))
-    row = connection.execute(statement, (chain_id, number)).fetchone()
+    row = _executed(connection, statement, (chain_id, number)).fetchone()
     if row is None:
         return None
-    values = {name: _number(name, value) for name, value in zip(names, row, strict=True)}
-    values["extra"], values["uncles"] = values["extra"] or {}, values["uncles"] or []
     transactions = _columns(connection, Transactions, "transactions", "transaction_index", chain_id, number)
-    return Header(**values), transactions, _columns(connection, Logs, "logs", "log_index", chain_id, number)
+    return _header(names, row), transactions, _columns(connection, Logs, "logs", "log_index", chain_id, number)
 
 
 def load_blocks(connection: Connection, chain_id: int, first: int, last: int) -> Iterator[StoredBlock]:
-    """Yield all rows of the blocks stored from first to last, in order; one query a table."""
+    """Yield all rows of the blocks stored from first to last, in order; one query a table.
+
+    What is no whole number, word or object stays as it is: who reads the columns finds that it is of another kind.
+    """
     span = (chain_id, first, last)
     rows_of = {table: _by_height(connection, table, names, order, span) for table, names, order in _CHILDREN}
     names = [each.name for each in fields(Header)]
     statement = sql.SQL("SELECT {} FROM blocks WHERE chain_id = %s AND number BETWEEN %s AND %s ORDER BY number")
-    for row in connection.execute(statement.format(_list([*names, *_OF_BLOCK])), span).fetchall():
-        values = {n: _number(n, v) for n, v in zip(names, row[: len(names)], strict=True)}
-        values["extra"], values["uncles"] = values["extra"] or {}, values["uncles"] or []
-        header = Header(**values)
+    for row in _executed(connection, statement.format(_list([*names, *_OF_BLOCK])), span).fetchall():
+        header = _header(names, row[: len(names)])
         children = {table: rows_of[table].get(header.number, []) for table, _, _ in _CHILDREN}
         transactions, logs = children["transactions"], children["logs"]
         transaction_count, log_count, proofs, undecoded, version, stored_at = row[len(names) :]
@@ -84,7 +85,7 @@ def load_blocks(connection: Connection, chain_id: int, first: int, last: int) ->
             undecoded,
             version,
             transaction_indexes=[r[-1] for r in transactions],
-            transfers=[(*r[:7], int(r[7]), int(r[8])) for r in children["token_transfers"]],
+            transfers=[(*r[:7], whole(r[7]), whole(r[8])) for r in children["token_transfers"]],
             events=[(*r[:3], same_json(r[3])) for r in children["decoded_events"]],
             attention=[tuple(r) for r in children["transaction_processing"]],
             stored_at=stored_at,
@@ -97,7 +98,7 @@ def _by_height(
     statement = sql.SQL(
         "SELECT block_number, {} FROM {} WHERE chain_id = %s AND block_number BETWEEN %s AND %s ORDER BY 1, {}"
     ).format(_list(names), sql.Identifier(table), sql.Identifier(order))
-    rows = connection.execute(statement, span).fetchall()
+    rows = _executed(connection, statement, span).fetchall()
     return {number: [row[1:] for row in some] for number, some in groupby(rows, key=itemgetter(0))}
 
 
@@ -114,24 +115,39 @@ def _columns(
     statement = sql.SQL("SELECT {} FROM {} WHERE chain_id = %s AND block_number = %s ORDER BY {}").format(
         _list(names), sql.Identifier(table), sql.Identifier(order)
     )
-    rows = connection.execute(statement, (chain_id, number)).fetchall()
+    rows = _executed(connection, statement, (chain_id, number)).fetchall()
     columns = zip(*rows, strict=True) if rows else [()] * len(names)
     return kind(**{name: [_cell(name, v) for v in column] for name, column in zip(names, columns, strict=True)})
+
+
+def _executed(connection: Connection, statement: sql.Composed, parameters: Sequence[int]) -> Cursor[Any]:
+    """Execute a query that gives as text what the database can hold and Python cannot: deep JSON, the time infinity."""
+    cursor = connection.cursor()
+    for name in ("jsonb", "timestamptz"):
+        cursor.adapters.register_loader(name, TextLoader)
+    return cursor.execute(statement, parameters)
 
 
 def _list(names: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
-def _number(name: str, value: Any) -> Any:
-    return int(value) if name in _AMOUNTS and value is not None else value
+def _header(names: Sequence[str], row: Sequence[Any]) -> Header:
+    values = {name: _cell(name, value) for name, value in zip(names, row, strict=True)}
+    values["extra"], values["uncles"] = _object(values["extra"]), values["uncles"] or []
+    return Header(**values)
+
+
+def _object(text: str | None) -> Any:
+    try:
+        return {} if text is None else orjson.loads(text)
+    except ValueError:
+        return text
 
 
 def _cell(name: str, value: Any) -> Any:
-    if value is None:
-        return None
-    if name in _JSON_TEXT:
-        return orjson.dumps(value).decode()
-    if name in _WORDS:
+    if name in _AMOUNTS and value is not None:
+        return whole(value)
+    if name in _WORDS and len(value) == _WORD_BYTES:
         return int.from_bytes(value, "big")
-    return _number(name, value)
+    return value

@@ -18,6 +18,7 @@ from indexer.errors import PoisonError
 from indexer.pipeline import Handled
 from indexer.records import Rollback, TokenTransfers
 from indexer.storage.engine import Connection
+from indexer.storage.odd_values import is_transfer
 from indexer.storage.partitions import leaf_name
 from indexer.tally import Work
 from indexer.topics import partition_of
@@ -177,12 +178,17 @@ class BlockWriter:
         return [(int(a), int(b)) for a, b in connection.execute(sql.ROLLBACKS, (self._to.chain_id,)).fetchall()]
 
     def _delete(self, connection: Connection, numbers: Iterable[int], ledger: Ledger) -> None:
-        """Delete the rows at these heights and take back what they did to balances."""
+        """Delete the rows at these heights and take back what they did to balances.
+
+        A row that somebody altered into what is no transfer is only deleted: `indexer repair` sums balances up anew.
+        """
         heights = sorted(numbers)
         if not heights:
             return
         gone = TokenTransfers()
         for token, token_id, sender, receiver, amount in connection.execute(sql.DELETE_TRANSFERS, self._at(heights)):
+            if not is_transfer(token, token_id, sender, receiver, amount):
+                continue
             gone.token_address.append(token)
             gone.token_id.append(int(token_id))
             gone.from_address.append(receiver)  # the way back

@@ -14,14 +14,20 @@ from psycopg.types.json import Jsonb
 from devchain.build import open_chain
 from devchain.client import Devchain
 from devchain.params import ChainParams
+from indexer.errors import OutageError
 from indexer.jobs.ranges import Ranges
+from indexer.kafka.positions import logs
 from indexer.limits import HIGHEST_STORED
+from indexer.records import Reason
 from indexer.settings import Settings
 from indexer.storage import auditing, balances, engine, jobs, lost_rows
+from indexer.storage.engine import Connection
+from indexer.topics import load_topics
 from services.persister.connections import PartitionKeeper
 from tests.support.command_line import Command, Ran
-from tests.support.deployment import own_database
+from tests.support.deployment import own_database, own_topics
 from tests.support.storing import decoded, store
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -96,6 +102,12 @@ def test_a_sound_store_has_nothing_wrong(stored: Settings, command: Command) -> 
         ("UPDATE transactions SET from_address = substr(hash, 1, 20)", "rows"),
         ("UPDATE transactions SET receipt_status = 1 - receipt_status", "rows"),
         ("UPDATE transactions SET transaction_index = 999", "rows"),
+        ("UPDATE transactions SET max_fee_per_gas = 5, type = 0", "rows"),
+        ("UPDATE transactions SET extra = '{\"memo\": 1}'", "rows"),
+        ("UPDATE transactions SET value = 'NaN'", "rows"),
+        ("UPDATE transactions SET r = '\\x00' || r", "rows"),
+        ("UPDATE blocks SET extra = extra || '{\"memo\": 1}'", "rows"),
+        ("UPDATE token_transfers SET amount = 'NaN'", "derived rows"),
         ("UPDATE logs SET data = data || '\\x00'", "rows"),
         ("UPDATE logs SET address = substr(sha256(address), 1, 20)", "rows"),
         ("DELETE FROM transactions", "rows"),
@@ -120,6 +132,75 @@ def test_every_altered_row_is_found_without_a_node(
     ran = command(replace(stored, rpc_urls=()), "audit", "--json", "--sample", 0, "--no-balances")
 
     assert found(ran)[kind] == [[number, number]]
+
+
+# values that the types of columns admit
+ODD: dict[str, tuple[str, ...]] = {
+    "numeric": ("'NaN'", "10::numeric ^ 78 - 1", "-1"),
+    "bigint": ("-1", "9223372036854775807"),
+    "integer": ("-1", "2147483647"),
+    "smallint": ("-1", "32767"),
+    "bytea": ("''", "'\\x07'", "decode(repeat('07', 300), 'hex')"),
+    "jsonb": (
+        "(repeat('[', 4000) || repeat(']', 4000))::jsonb",
+        """'{"accessList": [5], "auraSeal": 1e400, "l1BlockNumber": null}'""",
+        "'[]'",
+    ),
+    "ARRAY": ("'{NULL}'", "'[0:1]={NULL,NULL}'", "'{{NULL}}'"),
+    "timestamp with time zone": ("'infinity'", "'294276-01-01'", "'-infinity'"),
+    "text": ("'erc721'",),
+}
+ROW = {
+    "token_transfers": "block_number, log_index, batch_index",
+    "logs": "block_number, log_index",
+    "transactions": "block_number, transaction_index",
+    "blocks": "number",
+}
+KEYS = {"chain_id", "number", "block_number", "transaction_index", "log_index", "batch_index", "kind"}
+OWN_COLUMNS = {"blocks.generation", "blocks.model_version", "blocks.stored_at"}
+
+
+def columns_of(connection: Connection) -> list[tuple[str, str, str]]:
+    """(table, column, type) of all that is in no key, the rarest rows first."""
+    rows = connection.execute(
+        "SELECT table_name, column_name, data_type FROM information_schema.columns"
+        " WHERE table_schema = 'public' AND table_name = ANY(%s) AND column_name <> ALL(%s)"
+        " ORDER BY array_position(%s, table_name::text), 2",
+        (list(ROW), list(KEYS), list(ROW)),
+    )
+    return rows.fetchall()
+
+
+def alter(connection: Connection, columns: list[tuple[str, str, str]], turn: int) -> dict[int, str]:
+    """Put an odd value into each column, in another block each; return height → table.column."""
+    altered: dict[int, str] = {}
+    for table, name, type_ in columns:
+        key, value = ROW[table], ODD[type_][turn % len(ODD[type_])]
+        height = key.split(",")[0]
+        row = connection.execute(
+            f"UPDATE {table} SET {name} = {value} WHERE ({key}) = (SELECT {key} FROM {table}"
+            f" WHERE {height} > 0 AND {height} <> ALL(%s) ORDER BY {key} LIMIT 1) RETURNING {height}".encode(),
+            (list(altered),),
+        ).fetchone()
+        assert row is not None, f"no block is left for {table}.{name}"
+        altered[row[0]] = f"{table}.{name}"
+    return altered
+
+
+@pytest.mark.parametrize("half", [0, 1])
+@pytest.mark.parametrize("turn", [0, 1, 2])
+def test_whatever_the_tables_admit_ends_as_a_finding_about_its_block(
+    stored: Settings, command: Command, half: int, turn: int
+) -> None:
+    with engine.connect(stored, "test", autocommit=True) as connection:
+        altered = alter(connection, columns_of(connection)[half::2], turn)
+
+    ran = command(stored, "audit", "--json", "--sample", HEAD + 1)
+
+    ranges = [pair for kind, pairs in found(ran).items() if kind != "parent link" for pair in pairs]
+    wrong = {number for first, last in ranges for number in range(first, last + 1)}
+    assert wrong <= set(altered)
+    assert {altered[number] for number in set(altered) - wrong} <= OWN_COLUMNS
 
 
 def test_missing_blocks_and_rows_without_their_block_are_found(stored: Settings, command: Command) -> None:
@@ -334,6 +415,83 @@ def test_no_balance_is_set_unless_that_is_confirmed(stored: Settings, command: C
     assert refused.err.startswith("error: set 1 balances to the sum of their transfers?")
     assert (looked["balances"], done["balances"]) == (1, 1)
     assert command(stored, "repair", "--balances", "--json").json()["balances"] == 0  # nothing to confirm
+
+
+@pytest.mark.parametrize("change_", ["amount = 'NaN'", "token_id = 'NaN'", "amount = -1", "token_address = '\\x07'"])
+@pytest.mark.parametrize("compiled", ["auto", "off"])
+def test_a_repair_replaces_what_is_no_transfer(
+    stored: Settings, command: Command, tmp_path: Path, change_: str, compiled: str
+) -> None:
+    settings = replace(stored, native=compiled)
+    with engine.connect(stored, "test", autocommit=True) as connection:
+        row = connection.execute(
+            f"UPDATE token_transfers SET {change_} WHERE ({ROW['token_transfers']}) ="
+            f" (SELECT {ROW['token_transfers']} FROM token_transfers LIMIT 1) RETURNING block_number".encode()
+        ).fetchone()
+        assert row is not None
+    chain = open_chain(ChainParams(profile="mixed", blocks=HEAD), tmp_path, jobs=1)
+
+    store(settings, [replace(decoded(chain, row[0]), reason=Reason.REPAIR)])
+    chain.close()
+    command(settings, "repair", "--balances", "--yes")
+
+    assert command(settings, "audit", "--json", "--sample", 0).code == 0
+
+
+def test_a_balance_of_no_number_is_found_and_brought_right(stored: Settings, command: Command) -> None:
+    with engine.connect(stored, "test", autocommit=True) as connection:
+        for change_ in ("balance = 'NaN'", "balance = 'Infinity'", "token_id = 'NaN'"):
+            connection.execute(
+                f"UPDATE balances SET {change_} WHERE (token_address, token_id, holder) = (SELECT token_address,"
+                " token_id, holder FROM balances WHERE balance NOT IN ('NaN', 'Infinity') AND balance <> 0"
+                " LIMIT 1)".encode()
+            )
+
+    audited = command(stored, "audit", "--json", "--sample", 0).json()
+    done = command(stored, "repair", "--balances", "--yes", "--json").json()
+
+    assert [(each["kind"], each["count"]) for each in audited["findings"]] == [("balances", 4)]
+    assert done["balances"] == 4
+    assert command(stored, "audit", "--json", "--sample", 0).code == 0
+
+
+def test_the_report_of_another_chain_is_refused(stored: Settings, command: Command, tmp_path: Path) -> None:
+    change(stored, "UPDATE blocks SET gas_limit = gas_limit + 1 WHERE number = 30")
+    report = tmp_path / "report.json"
+    report.write_text(command(stored, "audit", "--json", "--sample", 0).out)
+
+    refused = command(replace(stored, chain_id=1), "repair", report, "--yes", "--json")
+
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith("error: the report is of chain 43114, and CHAIN_ID says 1")
+    assert command(stored, "repair", report, "--dry-run", "--json").json()["ranges"] == [[30, 30]]
+
+
+def test_positions_of_other_deployments_are_left_out(stored: Settings, kafka: str, command: Command) -> None:
+    gone = ("persister", "blocks.decoded")
+    with own_topics(stored, kafka) as settings, engine.connect(settings, "test", autocommit=True) as connection:
+        for prefix in (settings.topic_prefix, "another."):
+            connection.execute(
+                "INSERT INTO consumer_progress (consumer_group, topic, partition, topic_id, epoch, next_offset)"
+                " VALUES (%s, %s, 0, '', 1, 0)",
+                [prefix + each for each in gone],
+            )
+
+        wait_for(lambda: have_leaders(settings), 30, "the topics have leaders")
+
+        ran = command(settings, "audit", "--sample", 0, "--no-balances")
+
+        assert ran.code == 0, ran.out + ran.err
+        assert "1 positions, 1 positions of other deployments left out" in ran.out
+        connection.execute("UPDATE consumer_progress SET next_offset = 5")
+        assert command(settings, "audit", "--sample", 0, "--no-balances").out.count("beyond the log's end") == 1
+
+
+def have_leaders(settings: Settings) -> bool:
+    try:
+        return bool(logs(settings, {load_topics(settings.topic_prefix).decoded}))
+    except OutageError:
+        return False
 
 
 def test_the_report_for_people_says_what_to_do(stored: Settings, command: Command) -> None:

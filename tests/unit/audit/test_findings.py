@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.audit.findings import Findings, Kind, findings_of
+from indexer.audit.findings import Findings, Kind, check_chain, findings_of
 from indexer.audit.plan import Asked, asked_of
 from indexer.errors import UserError
 
@@ -49,3 +50,15 @@ def test_what_is_no_report_is_refused(report: dict[str, object]) -> None:
 def test_what_was_asked_is_in_the_report(asked: Asked, named: bool) -> None:
     assert asked_of({"asked": json.loads(json.dumps(asked.to_json()))}) == asked
     assert asked.named == named
+
+
+def test_a_report_of_another_chain_is_refused() -> None:
+    with pytest.raises(UserError, match="is of chain 1, and CHAIN_ID says 43114") as refused:
+        check_chain({"chain_id": 1, "findings": []}, 43114)
+
+    assert refused.value.code == "REPORT_OF_OTHER_CHAIN"
+
+
+@pytest.mark.parametrize("report", [{"chain_id": 1}, {"findings": []}, []])
+def test_a_report_of_this_chain_is_taken_and_one_that_does_not_say(report: Any) -> None:
+    check_chain(report, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 from indexer.chain.parse import parse_block
@@ -43,5 +45,12 @@ def test_an_outcome_that_no_receipt_has_is_not_taken_for_a_failure(status: int |
 def test_an_address_of_an_access_list_begins_as_hex_does(prefix: str) -> None:
     block = columns()
     block[1].extra[1] = (block[1].extra[1] or "").replace('"address":"0x', f'"address":"{prefix}')
+
+    assert refusal(block) == "MALFORMED_BLOCK"
+
+
+def test_what_is_no_number_is_malformed() -> None:
+    block = columns()
+    block[1].value[0] = Decimal("NaN")  # type: ignore[call-overload]  # as a numeric column gives it back
 
     assert refusal(block) == "MALFORMED_BLOCK"
