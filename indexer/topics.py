@@ -19,6 +19,8 @@ DECODED = "blocks.decoded"
 DLQ = "blocks.dlq"
 EVENTS = "pipeline.events"
 
+PERSISTER_GROUP, LETTER_GROUP = "persister", "persister-dlq"  # that keep positions in the database; without prefix
+
 _UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _MASK = 2**64 - 1
 

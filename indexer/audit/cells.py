@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from indexer.chain.fields import LONG, WORD
+from indexer.chain.fields import FIRST_TYPE_WITH_FEES, LONG, WORD
 from indexer.chain.header import has_withdrawals, hashed_extra
 from indexer.chain.rare_transactions import hashed_fields
 from indexer.chain.receipts import EXTRA_FIELDS as RECEIPT_FIELDS
@@ -17,7 +17,6 @@ from indexer.records import Header, Logs, Transactions
 
 Test = Callable[[Any], bool]
 
-_WITHOUT_FEES = (0, 1)  # types before EIP-1559's
 _UNFIT = (PoisonError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
@@ -52,7 +51,7 @@ def _of_types(transactions: Transactions, chain: ChainRules) -> Iterator[str]:
     t = transactions
     for name in ("max_fee_per_gas", "max_priority_fee_per_gas"):
         fees = zip(getattr(t, name), t.type, strict=True)
-        if any(fee is not None and kind in _WITHOUT_FEES for fee, kind in fees):
+        if any(fee is not None and 0 <= kind < FIRST_TYPE_WITH_FEES for fee, kind in fees):
             yield f"transactions.{name}"
     if not all(_is_hashed(kind, extra, chain) for kind, extra in zip(t.type, t.extra, strict=True)):
         yield "transactions.extra"

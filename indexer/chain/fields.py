@@ -12,6 +12,7 @@ from typing import Any
 
 LONG = 1 << 63  # gas, nonces, times: what Avro's long and PostgreSQL's bigint hold
 WORD = 1 << 256
+FIRST_TYPE_WITH_FEES = 2  # of transactions: EIP-1559
 
 
 def items_of(value: Any) -> list[Any]:

@@ -16,6 +16,7 @@ from indexer.chain import receipts as receipt_rules
 from indexer.chain.agreement import Json, check_count, check_hashes, check_owners, check_place, refuse
 from indexer.chain.errors import malformed
 from indexer.chain.fields import (
+    FIRST_TYPE_WITH_FEES,
     LONG,
     WORD,
     data_column,
@@ -39,7 +40,6 @@ from indexer.records import Header, Logs, Transactions
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
 
 _ZERO = "0x0"
-_FIRST_WITH_FEES = 2
 _COMMON_TYPES = frozenset(("0x0", "0x1", "0x2"))
 _OFTEN_ABSENT = dict.fromkeys(("nonce", "gasPrice", "value", "gas", "v", "r", "s"), _ZERO)
 _HAVE_NO_LIST: tuple[None, list[Json]] = (None, [])
@@ -165,7 +165,7 @@ def parse_transactions(block: Json, chain: ChainRules) -> Transactions:
 
 def _fees(name: str, items: Sequence[Json], kinds: list[int]) -> list[int | None]:
     """Return a column of EIP-1559; some nodes fill it in for the types before, which do not have it."""
-    told = [item.get(name) if kind >= _FIRST_WITH_FEES else None for item, kind in zip(items, kinds, strict=True)]
+    told = [item.get(name) if kind >= FIRST_TYPE_WITH_FEES else None for item, kind in zip(items, kinds, strict=True)]
     return optional_integers(told, WORD)
 
 

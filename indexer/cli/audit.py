@@ -163,10 +163,11 @@ def _positions(connection: Connection, settings: Settings, run: Audit) -> None:
         return
     from indexer.audit.positions import Deployment, Position, compare
     from indexer.kafka.positions import logs
-    from indexer.topics import load_topics
+    from indexer.topics import LETTER_GROUP, PERSISTER_GROUP, load_topics
 
-    topics, groups = load_topics(settings.topic_prefix), ("persister", "persister-dlq")
-    deployment = Deployment([settings.topic_prefix + each for each in groups], (topics.decoded, topics.dlq))
+    topics = load_topics(settings.topic_prefix)
+    groups = [settings.topic_prefix + each for each in (PERSISTER_GROUP, LETTER_GROUP)]
+    deployment = Deployment(groups, (topics.decoded, topics.dlq))
     rows = connection.execute(
         "SELECT consumer_group, topic, partition, topic_id, next_offset FROM consumer_progress ORDER BY 1, 2, 3"
     ).fetchall()

@@ -27,7 +27,7 @@ from indexer.report import Reporter
 from indexer.settings import Settings
 from indexer.storage import engine
 from indexer.tally import Tally, Work
-from indexer.topics import DECODED, DLQ, EVENTS, load_topics
+from indexer.topics import DECODED, DLQ, EVENTS, LETTER_GROUP, PERSISTER_GROUP, load_topics
 from services.persister.companions import Companions, IndexBuilder, Reopener
 from services.persister.connections import SERVICE, PartitionKeeper, RowConnections
 from services.persister.dlq_indexer import DeadRecord, LetterHandler, LetterWriter
@@ -41,7 +41,6 @@ from services.persister.store import BlockWriter, Destination
 
 log = logging.getLogger(__name__)
 
-_GROUP, _DLQ_GROUP = "persister", "persister-dlq"
 _MIB = 1024 * 1024
 
 
@@ -126,8 +125,8 @@ def blocks(
 ) -> Pipeline[Item]:
     """Return the loop over `blocks.decoded`."""
     topics = load_topics(settings.topic_prefix)
-    group = settings.topic_prefix + _GROUP
-    source = KafkaSource(config.consumer(settings, _GROUP, "cooperative-sticky"), {topics.decoded: 1})
+    group = settings.topic_prefix + PERSISTER_GROUP
+    source = KafkaSource(config.consumer(settings, PERSISTER_GROUP, "cooperative-sticky"), {topics.decoded: 1})
     to = Destination(
         settings.chain_id, group, partitions, topics.dlq, ids.__getitem__, os.environ.get("INDEXER_BUILD", "")
     )
@@ -170,8 +169,8 @@ def tell(tally: Tally, handled: Sequence[Handled[Item]]) -> None:
 def letters(settings: Settings, admin: KafkaAdmin, ids: Mapping[str, str]) -> Pipeline[DeadRecord]:
     """Return the loop over `blocks.dlq`."""
     topics = load_topics(settings.topic_prefix)
-    group = settings.topic_prefix + _DLQ_GROUP
-    consumer = config.consumer(settings, _DLQ_GROUP, "cooperative-sticky", queue_kib=2 * 1024)
+    group = settings.topic_prefix + LETTER_GROUP
+    consumer = config.consumer(settings, LETTER_GROUP, "cooperative-sticky", queue_kib=2 * 1024)
     source = KafkaSource(consumer, {topics.dlq: 1}, poll_bytes=_MIB)
     compiled = native.load(settings.native)
     log.info("rows are made %s", "in Python" if compiled is None else "by compiled code, and unusual ones in Python")

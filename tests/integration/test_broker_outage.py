@@ -6,10 +6,8 @@ is killed is one of three (tests/integration/test_three_brokers.py).
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,10 +15,9 @@ import pytest
 
 from indexer import stack
 from tests.integration.test_transactions import World
-from tests.support.copier import copier
+from tests.support.copier import at_work, copier
 from tests.support.kafka_topics import until
 
-log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 
@@ -39,18 +36,8 @@ def test_a_broker_that_freezes_and_goes_on_loses_and_doubles_nothing(
     world.send(4000)
     pipeline = copier(world.settings)
     broker = own_stack.broker_pids[0]
-    stop = threading.Event()
-    failures: list[BaseException] = []
 
-    def work() -> None:
-        try:
-            pipeline.run(stop.is_set)
-        except BaseException as error:
-            failures.append(error)
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    try:
+    with at_work(pipeline) as failures:
         until(lambda: pipeline.progress.written > 50, "work is under way")
         os.kill(broker, signal.SIGSTOP)
         try:
@@ -60,10 +47,6 @@ def test_a_broker_that_freezes_and_goes_on_loses_and_doubles_nothing(
             os.kill(broker, signal.SIGCONT)
         world.send(200)
         until(lambda: failures or world.all_arrived(), "all records arrive", 90)
-    finally:
-        log.info("%s", pipeline.progress)  # shown where it fails
-        stop.set()
-        worker.join(60)
 
     assert failures == []
     world.assert_exactly_once_in_order()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from indexer.outputs import Output
 from indexer.pipeline import Handled, Rewind
 from indexer.settings import Settings
 from tests.integration.test_transactions import World
-from tests.support.copier import copier
+from tests.support.copier import at_work, copier
 from tests.support.kafka_topics import TestKafka, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -41,18 +40,8 @@ def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(
     world.send(4000)
     pipeline = copier(world.settings)
     victim = world.kafka.leader(world.target)
-    stop = threading.Event()
-    failures: list[BaseException] = []
 
-    def work() -> None:
-        try:
-            pipeline.run(stop.is_set)
-        except BaseException as error:
-            failures.append(error)
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    try:
+    with at_work(pipeline) as failures:
         until(lambda: pipeline.progress.written > 50, "work is under way")
         brokers.kill_broker(victim)
         before = pipeline.progress.written
@@ -62,9 +51,6 @@ def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(
         brokers.start_broker(victim)
         world.send(200)
         until(lambda: failures or world.all_arrived(), "all records arrive", 90)
-    finally:
-        stop.set()
-        worker.join(60)
 
     assert failures == []
     world.assert_exactly_once_in_order()

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 from indexer import service
 from indexer.inflight import Record, TopicPartition
@@ -17,6 +20,8 @@ from indexer.kafka.transactions import KafkaTransactionSink
 from indexer.outputs import Output
 from indexer.pipeline import Handled, Pace, Pipeline
 from indexer.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class Copy:
@@ -51,6 +56,28 @@ def copier(settings: Settings, assignor: str = "range") -> Pipeline[Sequence[Out
     sink = KafkaTransactionSink(transactional, source.group_metadata)
     handler = Copy(settings.topic_prefix + "out")
     return Pipeline(source, handler, sink, time.monotonic, Pace(seconds=0.02, results=50))
+
+
+@contextmanager
+def at_work(pipeline: Pipeline[Sequence[Output]]) -> Iterator[list[BaseException]]:
+    """Run it on a thread until the block ends; yields what it died of, an empty list while it lives."""
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            pipeline.run(stop.is_set)
+        except BaseException as error:
+            failures.append(error)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield failures
+    finally:
+        log.info("%s", pipeline.progress)  # shown where it fails
+        stop.set()
+        worker.join(60)
 
 
 def main(settings: Settings, stop: Callable[[], bool]) -> None:
