@@ -208,4 +208,5 @@ def the_faults_hit(storm: Services, cluster: Cluster, data_dir: Path) -> None:
     assert hit >= killed + Counter([*frozen, "persister.inside-copy"])
     assert "ended the back-end" in storm.logs("persister")
     assert cluster.heights(DECODED, isolation="read_uncommitted") > cluster.heights(DECODED)
-    assert cluster.aborted_transactions(data_dir) >= KILLS["decoder"].count("decoder.between-produce-and-commit") + 1
+    # Not the zombie's: librdkafka sends nothing more once its offsets are refused, and that may be before the records.
+    assert cluster.aborted_transactions(data_dir) >= KILLS["decoder"].count("decoder.between-produce-and-commit")
