@@ -57,6 +57,7 @@ class Lease:
     generation: int  # of the chain, read in the same statement
     published: int = 0
     followed: bool = False  # the chain's head is being followed, and is not to be delayed
+    under_way: int = 0  # blocks that are recorded and neither stored nor dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,26 +284,31 @@ def take_leases(
     return [int(row[0]) for row in rows]
 
 
+_UNDER_WAY = """
+    SELECT coalesce(sum(bit_count(wanted & ~(stored | dead))), 0)::bigint FROM job_coverage
+    WHERE job_id = %(id)s AND (stored | dead) <> wanted
+"""
+_RENEW = f"""
+    UPDATE processing_jobs SET lease_until = clock_timestamp() + make_interval(secs => %(seconds)s),
+           state = CASE state WHEN 'queued' THEN 'running' ELSE state END
+    WHERE id = %(id)s AND lease_owner = %(owner)s AND lease_epoch = coalesce(%(epoch)s, lease_epoch)
+      AND state IN ('queued', 'running', 'paused', 'cancelling')
+    RETURNING id, lease_epoch, state, priority, strategy, reason, batch_size, window_blocks, rate, position,
+              exhausted <> 0 AS exhausted,
+              coalesce((SELECT generation FROM chain_state s WHERE s.chain_id = processing_jobs.chain_id), 0)
+                  AS generation,
+              published,
+              EXISTS (SELECT FROM processing_jobs h
+                      WHERE h.chain_id = processing_jobs.chain_id AND h.reason = 'head' AND h.state = 'running'
+                        AND h.lease_until > clock_timestamp()) AS followed,
+              ({_UNDER_WAY}) AS under_way
+"""  # noqa: S608  # constants only
+
+
 def renew_lease(connection: Connection, job_id: int, owner: str, epoch: int | None, seconds: float) -> Lease | None:
     """Renew the lease and read what may have changed; None when the lease went to somebody else or the job ended."""
     with connection.cursor(row_factory=class_row(Lease)) as cursor:
-        cursor.execute(
-            """
-            UPDATE processing_jobs SET lease_until = clock_timestamp() + make_interval(secs => %(seconds)s),
-                   state = CASE state WHEN 'queued' THEN 'running' ELSE state END
-            WHERE id = %(id)s AND lease_owner = %(owner)s AND lease_epoch = coalesce(%(epoch)s, lease_epoch)
-              AND state IN ('queued', 'running', 'paused', 'cancelling')
-            RETURNING id, lease_epoch, state, priority, strategy, reason, batch_size, window_blocks, rate, position,
-                      exhausted <> 0 AS exhausted,
-                      coalesce((SELECT generation FROM chain_state s WHERE s.chain_id = processing_jobs.chain_id), 0)
-                          AS generation,
-                      published,
-                      EXISTS (SELECT FROM processing_jobs h
-                              WHERE h.chain_id = processing_jobs.chain_id AND h.reason = 'head' AND h.state = 'running'
-                                AND h.lease_until > clock_timestamp()) AS followed
-            """,
-            {"id": job_id, "owner": owner, "epoch": epoch, "seconds": seconds},
-        )
+        cursor.execute(_RENEW, {"id": job_id, "owner": owner, "epoch": epoch, "seconds": seconds})
         return cursor.fetchone()
 
 
@@ -326,44 +332,39 @@ def open_stripes(
 ) -> list[Stripe] | None:
     """Move the job's position on and make the rows of these stripes, with the bits of what is stored already.
 
-    Returns what is left to be published; None when the lease is gone (nothing was changed). One transaction; the rows
-    of stored blocks are locked and looked at again (PROTOCOL 12), so that a rollback cannot slip in between. A repair
-    is skipped only by its own job's coverage.
+    Returns what is left to be published; None when the lease is gone (nothing was changed). It is one statement, and so
+    one transaction; the rows of stored blocks are locked and looked at again (PROTOCOL 12), so that a rollback cannot
+    slip in between. A repair is skipped only by its own job's coverage.
     """
-    with connection.transaction():
-        moved = connection.execute(
-            """
-            UPDATE processing_jobs SET position = %s, exhausted = %s, published = published + %s
-            WHERE id = %s AND lease_owner = %s AND lease_epoch = %s
-            """,
-            (
-                Jsonb(position),
-                0 if position is not None else 1,
-                sum(s.blocks for s in stripes),
-                lease.id,
-                owner,
-                lease.lease_epoch,
-            ),
-        )
-        if moved.rowcount == 0:
-            return None
-        rows = connection.execute(
-            _OPEN_STRIPES,
-            {
-                "job": lease.id,
-                "chain_id": chain_id,
-                "stripes": [s.number for s in stripes],
-                "wanted": [signed(s.wanted) for s in stripes],
-                "look": lease.reason != "repair",
-            },
-        ).fetchall()
-    left = [Stripe(int(number), int(missing) & FULL_MASK) for number, missing in rows]
+    rows = connection.execute(
+        _OPEN_STRIPES,
+        {
+            "job": lease.id,
+            "owner": owner,
+            "epoch": lease.lease_epoch,
+            "position": Jsonb(position),
+            "exhausted": 0 if position is not None else 1,
+            "published": sum(s.blocks for s in stripes),
+            "chain_id": chain_id,
+            "stripes": [s.number for s in stripes],
+            "wanted": [signed(s.wanted) for s in stripes],
+            "look": lease.reason != "repair",
+        },
+    ).fetchall()
+    if not rows:
+        return None
+    left = [Stripe(int(number), int(missing) & FULL_MASK) for number, missing in rows if number is not None]
     return [stripe for stripe in left if stripe.wanted]
 
 
 _OPEN_STRIPES = """
-    WITH asked AS (
-        SELECT * FROM unnest(%(stripes)s::bigint[], %(wanted)s::bigint[]) AS a (stripe, wanted)
+    WITH moved AS (
+        UPDATE processing_jobs
+        SET position = %(position)s, exhausted = %(exhausted)s, published = published + %(published)s
+        WHERE id = %(job)s AND lease_owner = %(owner)s AND lease_epoch = %(epoch)s
+        RETURNING id
+    ), asked AS (
+        SELECT stripe, wanted FROM moved, unnest(%(stripes)s::bigint[], %(wanted)s::bigint[]) AS a (stripe, wanted)
     ), seen AS (
         SELECT b.number FROM blocks b
         WHERE %(look)s AND b.chain_id = %(chain_id)s
@@ -373,13 +374,15 @@ _OPEN_STRIPES = """
     ), bits AS (
         SELECT number / 64 AS stripe, bit_or((1::bigint << (number %% 64)::int)::bit(64)) AS stored
         FROM seen GROUP BY 1
+    ), opened AS (
+        INSERT INTO job_coverage AS c (job_id, stripe, chain_id, wanted, stored, dead)
+        SELECT %(job)s, a.stripe, %(chain_id)s, a.wanted::bit(64),
+               coalesce(bits.stored, 0::bigint::bit(64)) & a.wanted::bit(64), 0::bigint::bit(64)
+        FROM asked a LEFT JOIN bits USING (stripe)
+        ON CONFLICT (job_id, stripe) DO UPDATE SET wanted = c.wanted | excluded.wanted, published_at = NULL
+        RETURNING stripe, (wanted & ~(stored | dead))::bigint AS missing
     )
-    INSERT INTO job_coverage AS c (job_id, stripe, chain_id, wanted, stored, dead)
-    SELECT %(job)s, a.stripe, %(chain_id)s, a.wanted::bit(64),
-           coalesce(bits.stored, 0::bigint::bit(64)) & a.wanted::bit(64), 0::bigint::bit(64)
-    FROM asked a LEFT JOIN bits USING (stripe)
-    ON CONFLICT (job_id, stripe) DO UPDATE SET wanted = c.wanted | excluded.wanted, published_at = NULL
-    RETURNING stripe, (wanted & ~(stored | dead))::bigint
+    SELECT o.stripe, o.missing FROM moved LEFT JOIN opened o ON true
 """
 
 
@@ -416,13 +419,7 @@ def mark_published(connection: Connection, job_id: int, stripes: Sequence[int]) 
 
 def under_way(connection: Connection, job_id: int) -> int:
     """Return how many blocks of the job are recorded and neither stored nor dead."""
-    row = connection.execute(
-        """
-        SELECT coalesce(sum(bit_count(wanted & ~(stored | dead))), 0)::bigint FROM job_coverage
-        WHERE job_id = %s AND (stored | dead) <> wanted
-        """,
-        (job_id,),
-    ).fetchone()
+    row = connection.execute(_UNDER_WAY, {"id": job_id}).fetchone()
     assert row is not None
     return int(row[0])
 

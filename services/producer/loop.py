@@ -118,8 +118,7 @@ class ProducerLoop:
             log.info("job %d: taken, %s", job_id, lease.state)
             needed = lease.state != "cancelling"
             held = self._held[job_id] = Held(lease, jobs.job_blocks(self._connection, job_id) if needed else Ranges(()))
-            held.under_way = jobs.under_way(self._connection, job_id)
-            held.stored = lease.published - held.under_way
+            held.under_way, held.stored = lease.under_way, lease.published - lease.under_way
             again = jobs.unpublished(self._connection, job_id)
             self._publish(held, [stripe for stripe in again if stripe.wanted])
             jobs.mark_published(self._connection, job_id, [s.number for s in again if not s.wanted])
@@ -144,23 +143,22 @@ class ProducerLoop:
             del self._held[held.lease.id]
             return False
         held.lease = lease
-        under_way = jobs.under_way(self._connection, lease.id)
-        self._stored += max(lease.published - under_way - held.stored, 0)
-        held.under_way, held.stored = under_way, lease.published - under_way
+        self._stored += max(lease.published - lease.under_way - held.stored, 0)
+        held.under_way, held.stored = lease.under_way, lease.published - lease.under_way
         self._measured.note(self._clock(), self._stored)
         self._publish_again_what_is_lost(held)
         if lease.state == "running" and not lease.exhausted:
-            return self._open(held, under_way)
+            return self._open(held)
         if lease.state != "paused":
-            self._finish(held, under_way)
+            self._finish(held)
         elif held.ranges > SMALL:
             self._give_back(held)
         return False
 
-    def _open(self, held: Held, under_way: int) -> bool:
+    def _open(self, held: Held) -> bool:
         lease = held.lease
         held.warn_of_rate()
-        most = stripes_now(lease.window_blocks, under_way, self._parked_now(), self._partitions, lease.batch_size)
+        most = stripes_now(lease.window_blocks, lease.under_way, self._parked_now(), self._partitions, lease.batch_size)
         if lease.followed:
             most = min(most, self._measured.room(sum(each.under_way for each in self._held.values())))
         most = held.allowance.take(lease.rate, self._clock(), most * 64) // 64
@@ -215,9 +213,9 @@ class ProducerLoop:
             log.warning("job %d: publishing %d blocks again", job_id, sum(s.blocks for s in lost))
             self._publish(held, lost)
 
-    def _finish(self, held: Held, under_way: int) -> None:
+    def _finish(self, held: Held) -> None:
         lease = held.lease
-        if under_way > 0 or self._publisher.waiting(lease.id):
+        if lease.under_way > 0 or self._publisher.waiting(lease.id):
             return
         status = jobs.job_status(self._connection, self._settings.chain_id, lease.id)
         state = "cancelled" if lease.state == "cancelling" else "done"

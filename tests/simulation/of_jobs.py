@@ -88,6 +88,7 @@ def renew_lease(s: Session, job_id: int, owner: str, epoch: int | None, seconds:
             id=job_id, lease_epoch=row["epoch"], state=state, priority="normal", strategy="earliest",
             reason=row["reason"], batch_size=100, window_blocks=256, rate=None, position=row["position"],
             exhausted=row["exhausted"], generation=chain["generation"] if chain else 0, published=row["published"],
+            under_way=under_way(s, job_id),
         )]  # fmt: skip
 
     s.fault("renewing a lease")
