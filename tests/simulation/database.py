@@ -231,6 +231,9 @@ class Session:
             raise psycopg.OperationalError("the connection was closed")
 
     def _apply(self) -> None:
+        if not self._changes:
+            self._forget()
+            return
         commit = Commit(self.db.tables, self._changes, self.pid, self.db.sessions.keys(), self.db.given_out)
         self.db.notes += broken(commit)
         for (table, key), row in self._changes.items():
@@ -244,4 +247,5 @@ class Session:
         for place in self._locked:
             if self.db.locks.get(place) is self:
                 del self.db.locks[place]
-        self._changes, self._locked = {}, set()
+        self._changes.clear()
+        self._locked.clear()

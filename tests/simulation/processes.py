@@ -18,6 +18,7 @@ from indexer.chain.rules import rules_for
 from indexer.checksum import sealed
 from indexer.errors import FatalError, IndexerError, NotYetError, OutageError, PoisonError, TransientError
 from indexer.inflight import Record, TopicPartition
+from indexer.kafka import transactions
 from indexer.kafka.transactions import KafkaTransactionSink
 from indexer.outputs import Output
 from indexer.pipeline import Handled, Offsets, Pace, Pipeline
@@ -64,6 +65,7 @@ def ports() -> Iterator[None]:
         stack.enter_context(patch.object(follower_records, "jobs", of_jobs))
         stack.enter_context(patch.object(replay_run, "replays", of_replay))
         stack.enter_context(patch.object(caution, "_RECORDS", 8))  # taken alone after a death: 128 take long here
+        stack.enter_context(patch.object(transactions, "within", lambda seconds, call, *more: call(*more)))
         stack.enter_context(patch.object(of_progress, "_Clearing", lambda pid, clear: nullcontext()))
         yield
 
