@@ -20,6 +20,7 @@ from indexer.cli.selecting import (
     not_everything_by_mistake,
     selection,
 )
+from indexer.cli.stopped import nothing_is_stopped
 from indexer.errors import IndexerError, UserError
 from indexer.settings import Settings
 
@@ -113,6 +114,7 @@ def replay_selected(
         if dry_run or count == 0:
             _say_plan(count, states, held, chosen, dry_run, as_json)
             return
+        nothing_is_stopped(settings)
         confirm(f"replay {count:,} dead letters?", yes, as_json)
         partitions = _partitions(settings)
         run = replays.freeze(
@@ -137,6 +139,7 @@ def resume(settings: Settings, run_id: int, patience: float, dry_run: bool, as_j
             text = f"would go on with replay {run.id} at {run.position:,} of {run.total:,}"
             click.echo(json.dumps(facts) if as_json else text)
             return
+        nothing_is_stopped(settings)
         partitions = _partitions(settings)
         _carry_out(settings, connection, take_up(connection, run), partitions, patience, True, as_json)
 
@@ -196,7 +199,7 @@ def _carry_out(
         finally:
             transactions.close()
     if as_json:
-        click.echo(json.dumps(asdict(ended), default=str))
+        click.echo(json.dumps(_facts(connection, _run(connection, settings, run.id)), default=str))
     elif ended.state == "done":
         click.echo(f"replay {ended.id} done: {ended.message}")
         click.echo(f"`indexer dlq runs {ended.id}` shows what becomes of them")
@@ -240,10 +243,10 @@ def runs(run: int | None, limit: int, as_json: bool) -> None:
         found = (
             replays.newest(connection, settings.chain_id, limit) if run is None else [_run(connection, settings, run)]
         )
+        if as_json:
+            click.echo(json.dumps([_facts(connection, each) for each in found], default=str))
+            return
         outcomes = {each.id: replays.outcomes(connection, each.id) for each in found}
-    if as_json:
-        click.echo(json.dumps([{**asdict(each), **asdict(outcomes[each.id])} for each in found], default=str))
-        return
     if not found:
         click.echo("no replays")
     for each in found:
@@ -253,6 +256,13 @@ def runs(run: int | None, limit: int, as_json: bool) -> None:
             f" {came.died:,} died again, {came.undecided:,} without an outcome  {each.actor}"
             f"  {each.created_at:%Y-%m-%d %H:%M:%S}  {each.message or ''}".rstrip()
         )
+
+
+def _facts(connection: Connection, run: Run) -> dict[str, Any]:
+    """A run and what became of its letters so far, as JSON tells of it."""
+    from indexer.storage import replays
+
+    return {**asdict(run), **asdict(replays.outcomes(connection, run.id))}
 
 
 def _run(connection: Connection, settings: Settings, run_id: int) -> Run:

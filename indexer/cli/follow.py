@@ -70,6 +70,7 @@ def follow(
         raise UserError("--dry-run is for --go-on --rollback-to", code="BAD_OPTIONS")
     with database(settings) as connection:
         connection.autocommit = True
+        _nothing_that_would_be_ignored(connection, settings, first, confirmations, finalized=finalized)
         if rollback_to is not None:
             if not roll_back(connection, settings, rollback_to, dry_run=dry_run, yes=yes, as_json=as_json):
                 return
@@ -82,17 +83,36 @@ def follow(
         _watch(connection, settings, once, as_json)
 
 
+def _nothing_that_would_be_ignored(
+    connection: Connection, settings: Settings, first: int | None, confirmations: int | None, *, finalized: bool
+) -> None:
+    """Raise UserError for what only a new job can be given, where the chain is followed."""
+    from indexer.storage import following
+
+    present = following.following(connection, settings.chain_id)
+    if present is None:
+        return
+    given = []
+    if first is not None:
+        given.append("--from")
+    if confirmations is not None and confirmations != present.confirmations:
+        given.append("--confirmations")
+    if finalized and present.confirmations is not None:
+        given.append("--finalized")
+    if given:
+        raise UserError(
+            f"chain {settings.chain_id} is followed by job {present.job}: without {', '.join(given)},"
+            f" or `indexer batch cancel {present.job}` first",
+            code="FOLLOWED",
+        )
+
+
 def _queue(connection: Connection, settings: Settings, first: int | None, confirmations: int | None) -> None:
     """Queue the job unless the chain is followed."""
     from indexer.cli import node
     from indexer.storage import following
 
-    present = following.following(connection, settings.chain_id)
-    if present is not None:
-        if first is not None:
-            raise UserError(
-                f"chain {settings.chain_id} is followed by job {present.job}: without --from", code="FOLLOWED"
-            )
+    if following.following(connection, settings.chain_id) is not None:
         return
     ended = following.continues_at(connection, settings.chain_id)
     if ended is not None and first is not None and first != ended:

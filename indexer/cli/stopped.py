@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from indexer.budget import stop_in_words
+from indexer.budget import CODE, stop_in_words
+from indexer.errors import UserError
 from indexer.settings import Settings
 
 
@@ -16,3 +17,11 @@ def say_what_is_stopped(settings: Settings) -> None:
 
     for service, why in stopped(settings).items():
         click.echo(stop_in_words(service, why), err=True)
+
+
+def nothing_is_stopped(settings: Settings) -> None:
+    """Raise UserError where a service is stopped: what is replayed would wait for it, unseen by the circuit breaker."""
+    from indexer.kafka.brakes import stopped
+
+    for service, why in stopped(settings).items():
+        raise UserError(stop_in_words(service, why).removesuffix(f" [{CODE}]") + ", and then replay", code=CODE)

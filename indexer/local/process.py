@@ -55,11 +55,14 @@ def process_jobs(
             click.echo(json.dumps(asdict(Report.of_nothing())))
         return True
     KafkaAdmin(settings).brokers()  # services start again for ever where it is away: told at once
-    supervisor = Supervisor(logs, {**_exported(), "MAX_JOBS": str(most_jobs)})
+    supervisor = Supervisor(logs, {**_exported(), "MAX_JOBS": str(most_jobs)}, settings.metrics_port)
     started = time.monotonic()
     with asked_to_end() as raise_if_asked:  # until the last service has stopped, the indexes' build included
         try:
             supervisor.start(counts)
+            if settings.metrics_port:
+                served = ", ".join(f"{child.name} :{child.metrics_port}" for child in supervisor.children)
+                click.echo(f"metrics and health: {served}", err=True)
             with closing(Stops(settings)) as stops:
                 look = partial(_watch, settings, supervisor, lambda: stops.found, set(known))
                 finished = look(monitoring, keep_running, as_json, raise_if_asked)

@@ -129,11 +129,12 @@ def _processes(supervisor: Supervisor) -> RenderableType:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for name in ("process", "pid", "restarts", "log"):
+    for name in ("process", "pid", "restarts", "metrics", "log"):
         table.add_column(name)
     for child in supervisor.children:
         pid = str(child.pid) if child.pid is not None else "[red]down[/red]"
-        table.add_row(child.name, pid, str(child.restarts), str(child.log))
+        port = f":{child.metrics_port}" if child.metrics_port else "–"
+        table.add_row(child.name, pid, str(child.restarts), port, str(child.log))
     return table
 
 

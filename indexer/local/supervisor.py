@@ -29,6 +29,7 @@ class Child:
     service: str
     slot: int
     log: Path
+    metrics_port: int = 0  # 0: none
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     start_again_at: float = 0.0
@@ -54,6 +55,7 @@ class Supervisor:
 
     logs: Path
     environ: Mapping[str, str]
+    metrics_port: int = 0  # of the first child; each has the next one. 0: what `environ` says
     module: str = "services.{}.main"  # what is run for a service
     clock: Callable[[], float] = time.monotonic
     niceness: Mapping[str, int] = field(default_factory=lambda: _NICENESS)
@@ -66,7 +68,8 @@ class Supervisor:
 
     def add(self, service: str, slot: int) -> Child:
         self.logs.mkdir(parents=True, exist_ok=True)
-        child = Child(service, slot, self.logs / f"{service}-{slot}.log")
+        port = self.metrics_port + len(self.children) if self.metrics_port else 0
+        child = Child(service, slot, self.logs / f"{service}-{slot}.log", port)
         self.children.append(child)
         self._launch(child)
         return child
@@ -112,6 +115,8 @@ class Supervisor:
             "END_WITH_PARENT": str(os.getpid()),
             "PYTHONUNBUFFERED": "1",
         }
+        if child.metrics_port:
+            environ["METRICS_PORT"] = str(child.metrics_port)
         with child.log.open("ab") as log:
             child.process = subprocess.Popen(
                 [sys.executable, "-m", self.module.format(child.service)],

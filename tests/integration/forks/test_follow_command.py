@@ -47,6 +47,21 @@ def test_a_second_command_shows_the_same_job(command: Command, settings: Setting
     assert first["confirmations"] == 3
 
 
+@pytest.mark.parametrize("more", [(), ("--go-on", "--rollback-to", 3, "--yes")])
+@pytest.mark.parametrize("wish", [("--confirmations", 4), ("--finalized",), ("--from", 6)])
+def test_what_only_a_new_job_can_be_given_is_refused(
+    command: Command, settings: Settings, database: Connection, wish: tuple[object, ...], more: tuple[object, ...]
+) -> None:
+    job = command(settings, "follow", "--from", 5, "--confirmations", 3, "--no-wait", "--json").json()["job"]
+    database.execute("UPDATE chain_state SET paused = 'a fork'")
+
+    said = command(settings, "follow", *wish, *more, "--no-wait")
+
+    assert said.code == 2
+    assert f"is followed by job {job}: without {wish[0]}, or `indexer batch cancel {job}` first" in said.err
+    assert command(settings, "follow", "--confirmations", 3, "--no-wait").code == 0
+
+
 def test_batch_status_shows_the_job_before_and_after_a_block(command: Command, settings: Settings) -> None:
     job = command(settings, "follow", "--no-wait", "--json").json()["job"]
 

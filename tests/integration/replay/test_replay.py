@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from indexer.codec import decode_work_item, encode_work_item
 from indexer.inflight import TopicPartition
 from indexer.jobs.ranges import Ranges
+from indexer.kafka.brakes import Brakes
 from indexer.kafka.replay import ReplayTransactions
 from indexer.outputs import Output
 from indexer.pipeline import Handled, Rewind
@@ -232,6 +234,25 @@ def test_a_run_whose_id_was_given_out_before_a_restore_replays_its_letters(desk:
 
     assert "replay 1 done: 5 replayed" in ran.stdout
     assert desk.replayed() == once(*range(10))
+
+
+def test_nothing_is_replayed_to_a_service_that_the_budget_has_stopped(desk: Desk, command: Command) -> None:
+    put_letters(desk.connection, desk.settings, range(5))
+    interrupted = replays.freeze(desk.connection, desk.settings.chain_id, Selection(), actor="me", most=2)
+    assert interrupted is not None
+    with closing(Brakes(desk.settings, "decoder")) as brakes:
+        brakes.put("100 of the last 100 records became dead letters")
+
+        said = [desk.replay("--all", "--yes"), desk.replay("--resume", interrupted.id)]
+        planned = desk.replay("--all", "--dry-run")
+        brakes.put("")
+
+    for each in said:
+        assert each.returncode == 2
+        assert "mend the cause, then `indexer dlq resume decoder`, and then replay\n" in each.stderr
+    assert planned.stdout.startswith("would replay 3 dead letters")
+    assert states(desk.connection) == {"open": 5}
+    assert json.loads(desk.replay("--all", "--yes", "--json").stdout)["replayed"] == 3
 
 
 def test_without_kafka_no_run_takes_letters(desk: Desk, command: Command) -> None:

@@ -76,7 +76,7 @@ def test_bars_and_processes_are_drawn() -> None:
 
     shown = console.export_text()
     assert "100/1,000" in shown
-    assert ["decoder-1", "down", "3", "logs/decoder-1.log"] in [line.split() for line in shown.splitlines()]
+    assert ["decoder-1", "down", "3", "–", "logs/decoder-1.log"] in [line.split() for line in shown.splitlines()]
 
 
 def test_what_is_stopped_stands_below_the_bars() -> None:

@@ -19,6 +19,7 @@ WAIT = "print('up', flush=True)\ntime.sleep(60)"
 SERVICES = {
     "sleeper": f"import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(0))\n{WAIT}",
     "deaf": f"import signal, time\nsignal.signal(15, signal.SIG_IGN)\n{WAIT}",
+    "teller": f"import os, time\nprint(os.environ['METRICS_PORT'])\n{WAIT}",
     "refuser": "import sys\nprint('refuser: RPC_URLS not set', file=sys.stderr)\nsys.exit(2)",
     "faller": "import sys\nprint('faller: out of luck', file=sys.stderr)\nsys.exit(1)",
 }
@@ -51,6 +52,16 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
 
 def up(child: Child) -> bool:
     return "up" in (child.log.read_text() if child.log.exists() else "")
+
+
+def test_each_child_has_a_port_of_its_own_for_its_metrics(supervisor: Supervisor) -> None:
+    supervisor.metrics_port = 9400
+
+    supervisor.start({"teller": 2})
+
+    for child, port in zip(supervisor.children, ("9400", "9401"), strict=True):
+        wait_for(lambda: port in child.log.read_text().split())  # noqa: B023
+        assert str(child.metrics_port) == port
 
 
 def test_each_child_has_a_slot_and_a_log(supervisor: Supervisor) -> None:
