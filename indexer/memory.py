@@ -183,8 +183,10 @@ class MemorySink:
         self.attempts.append((results, dict(offsets)))
         if self._failures:
             raise self._failures.pop(0)
-        if self.fenced & set(offsets):
+        if self.fenced & (set(offsets) or self.owned):
             raise OwnershipLost("another epoch")
+        if not offsets:
+            return handled
         self._check(handled, offsets)
         self._broker.committed.update(offsets)
         self.stored += results

@@ -116,7 +116,8 @@ class Sink(Protocol[Result]):
         """Store all results and the offsets, or nothing. Raises Rewind, OwnershipLost or an IndexerError.
 
         Returns what is stored: in place of a result that the store refuses a dead letter. Without results the offsets
-        alone moved: past transaction markers, while nothing came.
+        alone moved: past transaction markers, while nothing came. Without either it looks whether all is as it was
+        left: a database that was restored meanwhile is not, and no record may come that would show it.
         """
 
     def close(self) -> None: ...
@@ -150,7 +151,7 @@ class Pace:
     held_bytes: int = 48 * 1024 * 1024  # finished results above this stop the polling
     back_off_seconds: float = 0.5
     most_back_off_seconds: float = 5.0
-    silence_seconds: float = 5.0  # after this long without work the positions are stored where they moved
+    silence_seconds: float = 5.0  # after this long without work the positions are stored, or looked at
 
 
 @dataclass(slots=True)
@@ -319,12 +320,14 @@ class Pipeline(Generic[Result]):
         return stored
 
     def _write_positions(self) -> None:
-        """Store where we are although nothing came: markers of transactions would look like lag for ever."""
+        """Store where we are although nothing came: markers of transactions would look like lag for ever.
+
+        Where nothing moved the sink looks whether its store is as we left it.
+        """
         self._wrote_at = self._clock()
         now_at = self._offsets_after(self.progress.assigned)
         self._offsets = {source: offset for source, offset in now_at.items() if self._stored.get(source) != offset}
-        if self._offsets:
-            self._try_to_store()
+        self._try_to_store()
 
     def _try_to_store(self) -> bool:
         self._due_at = None
@@ -336,7 +339,7 @@ class Pipeline(Generic[Result]):
         except (OutageError, TransientError) as error:
             self._hold_up(error)
             return False
-        self.progress.writes += 1
+        self.progress.writes += 1 if self._offsets else 0
         self.progress.written += len(self._batch)
         self._stored.update(self._offsets)
         self._tell_stored()

@@ -161,12 +161,13 @@ class _Goal:
         from indexer.cli import node
         from indexer.storage.auditing import hash_at
 
-        if (now.canonical_to or -1) < now.tip or time.monotonic() < self._ask_at:
+        trusted = -1 if now.canonical_to is None else now.canonical_to
+        if trusted < min(self._head, now.tip) or time.monotonic() < self._ask_at:  # the tip may move on without end
             return False
         self._ask_at = time.monotonic() + _ASK_SECONDS
         url, head = node.answering(self._settings)
         number = min(self._head, head)
-        if now.tip < number:
+        if trusted < number:
             return False
         theirs = node.hash_at(url, number)
         if theirs is not None and theirs == hash_at(self._connection, self._settings.chain_id, number):

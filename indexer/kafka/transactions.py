@@ -113,6 +113,8 @@ class KafkaTransactionSink:
         if self._producer is None:
             self._replace()
             raise Rewind("a new producer took over from one in an unknown state")
+        if not offsets:
+            return handled  # Kafka's offsets are the ones that we go by
         metadata = self._group_metadata()  # before anything is produced: it belongs to the partitions we own now
         faults.hook(f"{self._service}.before-transaction")
         write = self._described(handled, offsets, metadata)

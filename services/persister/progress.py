@@ -107,6 +107,10 @@ class Progress:
         mine = self.owned.get(source)
         return -1 if mine is None else mine.next_offset
 
+    def offsets(self) -> dict[TopicPartition, int]:
+        """Return the offsets that we remember of all that is ours."""
+        return {source: mine.next_offset for source, mine in self.owned.items()}
+
     def compare_and_set(self, connection: Connection, ends: Offsets) -> bool:
         """Move all partitions to their ends; False when one was not where we remember it, or not ours."""
         chosen = sorted(ends)

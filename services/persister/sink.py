@@ -4,7 +4,8 @@
     write     compare-and-set on (epoch, remembered offset), then the rows, then commit; else nothing
     revoked   say that we gave it up
 
-What is uncertain after a lost connection is looked up before anything else is written.
+What is uncertain after a lost connection is looked up before anything else is written. In a silence all offsets are
+looked at: a database that was restored while we run is filled up from Kafka although no record comes.
 """
 
 from __future__ import annotations
@@ -111,6 +112,8 @@ class OffsetsSink(Generic[Result]):
 
     def write(self, handled: Sequence[Handled[Result]], offsets: Offsets) -> Sequence[Handled[Result]]:
         """Store all results and the offsets, or nothing; return what is stored, dead letters among it."""
+        if not offsets:
+            self._uncertain = {**self._progress.offsets(), **(self._uncertain or {})}
         written = self._settle()
         todo = [each for each in handled if each.offset >= written.get(each.source, 0)]
         busy = {each.source for each in todo}

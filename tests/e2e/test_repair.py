@@ -9,19 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
+from psycopg import sql
 
 from devchain.client import Devchain
 from indexer.kafka import config
 from indexer.settings import Settings
+from indexer.storage import engine
 from indexer.storage.digest import digest, wrong_balances
 from indexer.storage.jobs import Connection
 from indexer.topics import load_topics
 from tests.support.command_line import Command
 from tests.support.deployment import own_database
 from tests.support.e2e_services import Services, services
+from tests.support.stack import unique
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -88,6 +93,27 @@ def test_a_database_restored_from_a_backup_is_filled_up_from_kafka(
         assert command(running.settings, "audit", "--json", "--sample", 0).code == 0
 
 
+def test_a_database_restored_while_the_services_run_is_filled_up_though_nothing_comes(
+    deployment: Settings, postgres: str, node: Devchain, tmp_path: Path
+) -> None:
+    with (
+        backed_up(deployment, postgres, node, tmp_path) as (backup, ought),
+        services(deployment, node, tmp_path / "running") as running,
+    ):
+        running.start(persister=2)
+        everything = load_topics(deployment.topic_prefix)["blocks.decoded"].partitions
+        owned = "SELECT count(*) FROM consumer_progress WHERE backend_pid IS NOT NULL AND topic LIKE '%blocks.decoded'"
+        running.until(lambda: running.database.execute(owned).fetchone() == (everything,), 60, "all have an owner")
+
+        exchange(postgres, deployment, backup)
+
+        with engine.connect(deployment, "test", autocommit=True) as database:
+            assert stored(database) < BLOCKS
+            running.until(lambda: stored(database) == BLOCKS, 60, "what Kafka holds is stored")
+            assert digest(database, deployment.chain_id).total == ought
+        assert running.restarts("persister") == 0
+
+
 def test_what_kafka_no_longer_has_is_noticed_and_queued_again(
     deployment: Settings, postgres: str, node: Devchain, tmp_path: Path, command: Command
 ) -> None:
@@ -152,6 +178,26 @@ def backed_up(settings: Settings, postgres: str, node: Devchain, folder: Path) -
             indexed(running, BLOCKS // 2, BLOCKS + 1)
             ought = digest(running.database, settings.chain_id).total
         yield replace(settings, database_url=copy.database_url), ought
+
+
+def exchange(postgres: str, settings: Settings, backup: Settings) -> None:
+    """Put the backup in the place of the database, which others are connected to."""
+    names = [urlsplit(each.database_url).path.lstrip("/") for each in (settings, backup)]
+    present, copy, aside = (sql.Identifier(name) for name in (*names, unique("aside")))
+    rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+
+    def exchanged() -> bool:
+        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (names[0],))
+        try:
+            with server.transaction():
+                for name, other in ((present, aside), (copy, present), (aside, copy)):
+                    server.execute(rename.format(name, other))
+        except psycopg.errors.ObjectInUse:  # somebody was quick to connect again
+            return False
+        return True
+
+    with psycopg.connect(postgres, autocommit=True) as server:
+        wait_for(exchanged)
 
 
 def delete_records(settings: Settings) -> None:

@@ -233,6 +233,36 @@ def test_a_silence_in_which_nothing_moved_writes_nothing() -> None:
     assert len(world.sink.writes) == writes
 
 
+def test_in_a_silence_the_sink_sees_that_its_store_is_another() -> None:
+    world = World()
+    world.produce(b"a")
+    world.step()
+    world.sink.fenced.add(P0)
+
+    world.step(3, seconds=5)
+
+    assert world.source.joined == 2
+    assert world.pipeline.progress.rejoins == 1
+
+
+def test_in_a_silence_an_outage_is_seen_and_its_end() -> None:
+    world = World()
+    world.produce(b"a")
+    world.step()
+    world.step(seconds=5)
+    writes = world.pipeline.progress.writes
+    world.sink.fail(*[OutageError("down", code="DATABASE_DOWN")] * 2)
+
+    world.step(seconds=5)
+    assert world.held_up() == "DATABASE_DOWN"
+    world.step(seconds=0.5)
+    assert world.held_up() == "DATABASE_DOWN"
+
+    world.step(seconds=1)
+    assert world.held_up() is None
+    assert world.pipeline.progress.writes == writes
+
+
 def test_no_more_is_polled_than_the_handler_has_room_for() -> None:
     world = World(MemoryHandler(by_hand=True, window=2))
     world.produce(b"a", b"b", b"c")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from devchain.client import Devchain
 from indexer.cli import node
@@ -111,6 +112,20 @@ def test_once_says_why_a_chain_stands_still(command: Command, settings: Settings
     assert said.code == 2
     assert "a fork too deep" in said.err
     assert command(settings, "follow", "--go-on", "--no-wait").code == 0
+
+
+def test_once_ends_with_the_head_of_its_beginning_while_the_chain_goes_on(
+    command: Command, settings: Settings, database: Connection
+) -> None:
+    head = node.head(settings)
+    following.start(database, CHAIN_ID, head, None)
+    insert_blocks(database, (head, head + 1), CHAIN_ID)
+    hash_ = node.hash_at(settings.rpc_urls[0], head)
+    database.execute("UPDATE blocks SET hash = %s WHERE number = %s", (hash_, head))
+    database.execute("UPDATE processing_jobs SET position = %s", (Jsonb({"next": head + 9}),))
+    database.execute("INSERT INTO chain_state (chain_id, canonical_to) VALUES (%s, %s)", (CHAIN_ID, head + 1))
+
+    assert command(settings, "follow", "--once", "--json").code == 0
 
 
 @pytest.fixture

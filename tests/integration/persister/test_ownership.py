@@ -285,6 +285,18 @@ def test_rule_4_a_restored_database_makes_us_leave(persister: Make, look: psycop
     assert heights(look) == [1, 2, 3]
 
 
+def test_rule_4_a_database_that_is_restored_while_nothing_comes_makes_us_leave(
+    persister: Make, look: psycopg.Connection
+) -> None:
+    one = persister().own()
+    one.write(make(1), make(2))
+    one.sink.write([], {})
+    look.execute("UPDATE consumer_progress SET next_offset = 0 WHERE next_offset > 0")
+
+    with pytest.raises(OwnershipLost):
+        one.sink.write([], {})
+
+
 def test_a_restored_database_without_our_partition_costs_no_letters(persister: Make, look: psycopg.Connection) -> None:
     one = persister().own()
     one.write(make(1), make(1001))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
@@ -358,8 +359,9 @@ def test_settings_act_while_a_job_runs(deployment: Settings, database: Connectio
 
 
 def test_protocol_11_what_was_lost_on_the_way_is_published_again_while_nothing_lags(
-    deployment: Settings, database: Connection
+    deployment: Settings, database: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    behind = seen_behind(monkeypatch)
     impatient = replace(deployment, republish_seconds=0.3)
     job = queue(database, 0, 63)
     with producer(impatient) as loop:
@@ -367,8 +369,9 @@ def test_protocol_11_what_was_lost_on_the_way_is_published_again_while_nothing_l
         turn(loop, lambda: not jobs.unpublished(database, job))
         store(database, job, 0, 31)
         turn(loop, lambda: jobs.overdue(database, job, 0.3))
-        loop.step()  # overdue, but the decoders have read nothing: they lag
-        loop.step()
+        behind.clear()
+        turn(loop, lambda: len(behind) > 1)  # overdue, but the decoders have read nothing: they lag
+        assert behind[0] == {partition_of(0, PARTITIONS)}
         assert len(numbers(deployment)) == 64
 
         read_everything(deployment)
@@ -377,6 +380,19 @@ def test_protocol_11_what_was_lost_on_the_way_is_published_again_while_nothing_l
 
     again = numbers(deployment)
     assert [n for n in again if n < 32] == list(range(32))  # what is stored is not asked for again
+
+
+def seen_behind(monkeypatch: pytest.MonkeyPatch) -> list[set[int] | None]:
+    """Return a list that fills with what the producers hear of partitions where somebody lags."""
+    found: list[set[int] | None] = []
+    own = LagReader.lagging
+
+    def lagging(self: LagReader, *asked: Any) -> set[int] | None:
+        found.append(own(self, *asked))
+        return found[-1]
+
+    monkeypatch.setattr(LagReader, "lagging", lagging)
+    return found
 
 
 def read_everything(settings: Settings) -> None:
