@@ -57,6 +57,12 @@ def compare(positions: Iterable[Position], logs: Mapping[tuple[str, int], Log], 
     return count
 
 
+def unread(positions: Iterable[Position], logs: Mapping[tuple[str, int], Log]) -> int:
+    """Return how many offsets of the logs are still before the consumers; more than a few with nobody there to read."""
+    at = ((logs.get((each.topic, each.partition)), each.next_offset) for each in positions)
+    return sum(max(log.end - max(offset, log.start), 0) for log, offset in at if log is not None)
+
+
 def _problem(at: Position, log: Log | None) -> str | None:
     if log is None:
         return "the topic is gone: `indexer topics apply` makes it, `indexer db forget-offsets TOPIC` begins it"

@@ -161,7 +161,7 @@ def _positions(connection: Connection, settings: Settings, run: Audit) -> None:
     if not settings.kafka_bootstrap_servers:
         run.looked_at["positions"] = 0
         return
-    from indexer.audit.positions import Deployment, Position, compare
+    from indexer.audit.positions import Deployment, Position, compare, unread
     from indexer.kafka.positions import logs
     from indexer.topics import LETTER_GROUP, PERSISTER_GROUP, load_topics
 
@@ -175,6 +175,8 @@ def _positions(connection: Connection, settings: Settings, run: Audit) -> None:
     if positions:
         found = logs(settings, {each.topic for each in positions})
         run.looked_at["positions"] = compare(positions, found, run.findings)
+        if waiting := unread(positions, found):
+            run.looked_at["records in Kafka not read yet"] = waiting
     if others := len(rows) - len(positions):
         run.looked_at["positions of other deployments left out"] = others
 

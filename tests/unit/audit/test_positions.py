@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from indexer.audit.findings import Findings, Kind
-from indexer.audit.positions import Deployment, Log, Position, compare
+from indexer.audit.positions import Deployment, Log, Position, compare, unread
 
 
 def told(position: Position, *logs: Log) -> list[str]:
@@ -57,3 +57,10 @@ def test_positions_of_other_deployments_are_not_ours() -> None:
     ]
 
     assert [ours.has(each) for each in positions] == [True, True, False, False]
+
+
+def test_what_is_not_read_yet_is_counted_from_the_oldest_record_on() -> None:
+    positions = [Position("persister", "decoded", p, "a", 5) for p in range(4)]
+    logs = {("decoded", 0): Log("a", 0, 5), ("decoded", 1): Log("a", 0, 7), ("decoded", 2): Log("a", 8, 9)}
+
+    assert unread(positions, logs) == 2 + 1
