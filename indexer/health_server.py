@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
@@ -40,6 +41,11 @@ class HealthServer(ThreadingTCPServer):
         except OSError as error:
             raise UserError(f"METRICS_PORT={port}: {error.strerror}", code="PORT_TAKEN") from error
         threading.Thread(target=self.serve_forever, name="health", daemon=True).start()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        error = sys.exception()
+        if not isinstance(error, ConnectionError):  # a client that hung up is nothing to tell of
+            log.error("a request was not answered: %s: %s", type(error).__name__, error)
 
     def answer(self, path: str) -> tuple[int, str, bytes]:
         """Return status, content type and body."""

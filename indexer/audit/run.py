@@ -104,15 +104,17 @@ class Audit:
         if wrong := wrongly_derived(block, self.decoding):
             self.findings.at(Kind.DERIVED, number, number, f"block {number}: {', '.join(wrong)}")
 
-    def sample(self, numbers: Sequence[int], node: ChainNode, second: ChainNode | None) -> Iterator[int]:
-        """Compare every column of these blocks with the node, and with a second one; yields after each block."""
-        trusted = auditing.trusted_to(self.connection, self.rules.chain_id)
+    def sample(self, numbers: Sequence[int], final: int, node: ChainNode, second: ChainNode | None) -> Iterator[int]:
+        """Compare every column of these blocks with the node, and with a second one; yields after each block.
+
+        Up to `final` the node takes no block back.
+        """
         for number in numbers:
-            if trusted is not None and number > trusted:
-                self.looked_at["not final"] += 1
-                continue
             with auditing.snapshot(self.connection):
-                blocks = list(load_blocks(self.connection, self.rules.chain_id, number, number))
+                trusted = auditing.is_trusted(self.connection, self.rules.chain_id, number, final)
+                blocks = list(load_blocks(self.connection, self.rules.chain_id, number, number)) if trusted else []
+            if trusted is False:
+                self.looked_at["not final"] += 1
             for block in blocks:
                 self._compare(block, node, Kind.NODE, "asked the node")
                 if second is not None:

@@ -184,12 +184,13 @@ def _positions(connection: Connection, settings: Settings, run: Audit) -> None:
 def _sample(settings: Settings, run: Audit, numbers: list[int], second_url: str | None, progress: Progress) -> None:
     import requests.exceptions
 
-    from indexer.cli.node import answering
+    from indexer.cli.node import answering, final_to
     from indexer.verification.node import Node
 
-    url, _ = answering(settings)  # one clear line when no node answers, or one of another chain
+    url, head = answering(settings)  # one clear line when no node answers, or one of another chain
+    final = final_to(settings, url, head)
     try:
-        for _ in run.sample(numbers, Node(url), Node(second_url) if second_url else None):
+        for _ in run.sample(numbers, final, Node(url), Node(second_url) if second_url else None):
             progress.look()
     except requests.exceptions.RequestException as error:
         raise OutageError(f"a node stopped answering: {type(error).__name__}", code="NODE_DOWN") from None
@@ -217,11 +218,23 @@ def _say(report: dict[str, Any], record: int | None) -> None:
     click.echo(f"nothing on the chain tells {', '.join(unproven['own_columns'])}")
     for proof, count in unproven["blocks_without"].items():
         click.echo(f"no {proof} of {count:,} blocks: the chain's rules do not allow it")
+    if why := _nothing_compared(report):
+        click.echo(f"NOT COMPARED with a node: none of the stored blocks ({why})")
     if report["clean"]:
         click.echo("nothing wrong")
     elif any(each["repair"] for each in report["findings"]):
         source = f"--audit {record}" if record is not None else "REPORT, written with --json"
         click.echo(f"`indexer repair {source}` makes it good")
+
+
+def _nothing_compared(report: dict[str, Any]) -> str | None:
+    """Return why a sample that was asked for compared nothing of what is stored; None where it did."""
+    looked = report["looked_at"]
+    if not report["asked"]["sample"] or not looked.get("stored") or looked.get("asked the node"):
+        return None
+    what = ("asked the node, which has no such block", "not final")
+    why = ", ".join(f"{looked[each]:,} {each}" for each in what if looked.get(each))
+    return why or "the sample met heights without a block"
 
 
 def _ranges(ranges: list[list[int]], most: int = 6) -> str:

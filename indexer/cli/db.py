@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from indexer.errors import UserError
 from indexer.settings import Settings
+
+if TYPE_CHECKING:
+    from indexer.storage.engine import Connection
 
 
 @click.group()
@@ -65,6 +69,7 @@ def forget_offsets(topic: str, yes: bool) -> None:
     if not yes:
         click.confirm(f"Forget how far every group came in {topic}?", abort=True)
     with engine.connect(settings, "cli") as connection:
+        _nobody_stores(connection, topic)
         done = connection.execute(
             "UPDATE consumer_progress SET topic_id = '', next_offset = 0, epoch = epoch + 1, applied_generation = 0"
             " WHERE topic = %s",
@@ -73,3 +78,20 @@ def forget_offsets(topic: str, yes: bool) -> None:
     if not done:
         raise UserError(f"no stored offsets of {topic}: give the name with its prefix", code="TOPIC_UNKNOWN")
     click.echo(f"forgot the offsets of {done} partitions of {topic}")
+
+
+def _nobody_stores(connection: Connection, topic: str) -> None:
+    """Raise UserError while a session that owns offsets of the topic lives; nobody takes them over until a commit."""
+    owners = {str(name) for (name,) in connection.execute(_OWNERS, (topic,)).fetchall()}
+    if owners:
+        raise UserError(f"{', '.join(sorted(owners))} stores {topic}: stop the persisters first", code="TOPIC_IN_USE")
+
+
+_OWNERS = """
+    WITH taken AS MATERIALIZED (
+        SELECT backend_pid, backend_start FROM consumer_progress WHERE topic = %s
+        ORDER BY consumer_group, partition FOR UPDATE
+    )
+    SELECT a.application_name FROM taken
+    JOIN pg_stat_activity a ON a.pid = taken.backend_pid AND a.backend_start = taken.backend_start
+"""

@@ -105,10 +105,19 @@ def export(output: Any, **options: Any) -> None:
     settings = Settings.from_env().require("database_url")
     chosen, after = selection(**options), 0
     with database(settings) as connection:
+        _open(output)
         while found := dead_letters.whole(connection, settings.chain_id, chosen, after, 100):
             for row in found:
                 output.write(json.dumps(exported(row), default=str) + "\n")
             after = found[-1]["id"]
+
+
+def _open(output: Any) -> None:
+    """Make the file, also for no letters; raises UserError where there can be none."""
+    try:
+        output.open()
+    except click.FileError as error:
+        raise UserError(f"--output {error.ui_filename}: {error.message}", code="BAD_OPTIONS") from None
 
 
 @dlq.command("resume")

@@ -11,6 +11,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 
 from indexer.errors import OutageError, UserError
+from indexer.rpc.settings import RpcSettings
 from indexer.settings import Settings
 
 _SECONDS = 5.0
@@ -42,6 +43,22 @@ def answering(settings: Settings) -> tuple[str, int]:
             )
         return url, number
     raise OutageError(f"no node answers ({'; '.join(failures)}): check RPC_URLS", code="NODE_DOWN")
+
+
+def final_to(settings: Settings, url: str, head: int) -> int:
+    """Return up to where blocks are final, as the services take it (indexer/rpc/heights.py); raises OutageError."""
+    rules = RpcSettings()
+    if settings.confirmations >= 0:
+        return max(0, head - settings.confirmations)
+    if settings.chain_id in rules.accepted_is_final:
+        return head
+    try:
+        block = _call(url, "eth_getBlockByNumber", "finalized", False)
+        return 0 if block is None else int(block["number"], 16)
+    except (HTTPError, ValueError, TypeError, KeyError):  # it does not know the tag
+        return max(0, head - rules.fallback_confirmations)
+    except (OSError, HTTPException) as error:
+        raise OutageError(f"the node stopped answering ({_host(url)}: {_reason(error)})", code="NODE_DOWN") from None
 
 
 def hash_at(url: str, number: int) -> bytes | None:

@@ -65,10 +65,14 @@ def hash_at(connection: Connection, chain_id: int, number: int) -> bytes | None:
     return None if found is None else bytes(found[0])
 
 
-def trusted_to(connection: Connection, chain_id: int) -> int | None:
-    """Return up to where the stored rows are on the chain, as its follower knows; None where none follows."""
-    row = connection.execute("SELECT canonical_to FROM chain_state WHERE chain_id = %s", (chain_id,)).fetchone()
-    return None if row is None or row[0] is None else int(row[0])
+def is_trusted(connection: Connection, chain_id: int, number: int, final: int) -> bool | None:
+    """Return whether a stored block is on the chain for good; None where no block is stored.
+
+    It is as far as the chain's follower came, and up to the node's `final` block (a follower may have ended long ago,
+    or stand before a dead letter) where no rollback will take it; everywhere on a chain that was never followed.
+    """
+    row = connection.execute(_TRUSTED, {"chain": chain_id, "number": number, "final": final}).fetchone()
+    return None if row is None else bool(row[0])
 
 
 def count_stored(connection: Connection, chain_id: int, blocks: Ranges) -> int:
@@ -107,6 +111,15 @@ _COVERAGE = """
 """
 
 _STORED = "SELECT number FROM blocks WHERE chain_id = %(chain)s AND number BETWEEN %(first)s AND %(last)s"
+
+_TRUSTED = """
+    SELECT s.canonical_to IS NULL OR b.number <= s.canonical_to
+        OR (b.number <= %(final)s
+            AND NOT EXISTS (SELECT FROM rollbacks r WHERE r.chain_id = b.chain_id
+                            AND r.from_number <= b.number AND r.generation > b.generation))
+    FROM blocks b LEFT JOIN chain_state s ON s.chain_id = b.chain_id
+    WHERE b.chain_id = %(chain)s AND b.number = %(number)s
+"""
 
 _LETTERS = """
     SELECT DISTINCT block_number, state = 'dropped' FROM dead_letters

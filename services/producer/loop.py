@@ -219,9 +219,10 @@ class ProducerLoop:
             return
         status = jobs.job_status(self._connection, self._settings.chain_id, lease.id)
         state = "cancelled" if lease.state == "cancelling" else "done"
-        message = f"{status.stored} stored, {status.dead} dead of {status.total}"
+        counts = f"{status.stored} stored, {status.dead} dead of {status.total}"
+        message = f"ended with {counts}"  # a replay may store more of it later
         if jobs.finish_job(self._connection, lease, self._owner, state, message):
-            log.info("job %d: %s, %s", lease.id, state, message)
+            log.info("job %d: %s, %s", lease.id, state, counts)
             del self._held[lease.id]
 
     def _parked_now(self) -> int:

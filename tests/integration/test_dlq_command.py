@@ -291,5 +291,28 @@ def test_an_export_loses_nothing_of_the_records(
     lines = [json.loads(line) for line in (tmp_path / "letters.jsonl").read_text().splitlines()]
 
     assert [line["block_number"] for line in lines] == [0, 1, 2]
+    assert command(migrated, "dlq", "export").out.count("\n") == 3
     assert bytes.fromhex(lines[2]["record_value"]) == value
     assert ["trace", b"abc".hex()] in lines[2]["record_headers"]
+
+
+def test_an_export_of_no_letters_is_an_empty_file(migrated: Settings, command: Command, tmp_path: Path) -> None:
+    before = tmp_path / "before.jsonl"
+    before.write_text("of another day")
+
+    for path in (before, tmp_path / "new.jsonl"):
+        assert command(migrated, "dlq", "export", "--output", path).code == 0
+        assert path.read_text() == ""
+
+
+@pytest.mark.parametrize("letters", [0, 3])
+def test_an_export_that_cannot_be_written_is_refused(
+    migrated: Settings, database: Connection, command: Command, tmp_path: Path, letters: int
+) -> None:
+    put_letters(database, migrated, range(letters))
+    path = tmp_path / "none" / "letters.jsonl"
+
+    ran = command(migrated, "dlq", "export", "--output", path)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == f"error: --output {path}: No such file or directory\n"

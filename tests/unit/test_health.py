@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from http.client import RemoteDisconnected
 
 import pytest
 from prometheus_client.core import GaugeMetricFamily
@@ -152,6 +153,42 @@ def test_another_path_is_told_which_there_are(served: Served) -> None:
 
     assert status == 404
     assert json.loads(body) == {"paths": ["/healthz", "/readyz", "/metrics"]}
+
+
+class FailingFigure(Collector):
+    """A collector that fails, once it was registered."""
+
+    error: Exception | None = None
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        if self.error is not None:
+            raise self.error
+        return iter(())
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (BrokenPipeError(32, "Broken pipe"), []),
+        (ConnectionResetError(104, "Connection reset by peer"), []),
+        (ValueError("no figure"), ["a request was not answered: ValueError: no figure"]),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_a_request_that_fails_is_a_line_of_the_log_unless_the_client_hung_up(
+    error: Exception, told: list[str], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    figure = FailingFigure()
+    server = HealthServer(0, figure, lambda: WELL)
+    figure.error = error
+
+    with pytest.raises(RemoteDisconnected):
+        urllib.request.urlopen(f"http://127.0.0.1:{server.server_address[1]}/metrics", timeout=10)
+    server.shutdown()
+    server.server_close()
+
+    assert [each.getMessage() for each in caplog.records if each.levelname == "ERROR"] == told
+    assert capfd.readouterr().err == ""
 
 
 def test_a_port_that_is_taken_is_a_users_mistake(served: Served) -> None:

@@ -315,6 +315,60 @@ def test_what_no_proof_covers_is_found_by_the_node(stored: Settings, command: Co
     assert found(command(stored, "audit", "--json", "--sample", HEAD + 1)) == {"node": [[12, 12]]}
 
 
+def follow_ended_at(settings: Settings, number: int) -> None:
+    change(
+        settings,
+        "INSERT INTO chain_state (chain_id, generation, finalized_to, canonical_to)"
+        f" VALUES ({settings.chain_id}, 5, {number}, {number})",
+    )
+
+
+def test_a_follower_that_ended_long_ago_does_not_end_the_sample(stored: Settings, command: Command) -> None:
+    follow_ended_at(stored, 5)
+    change(stored, "UPDATE blocks SET size = size + 1 WHERE number BETWEEN 30 AND 34", 5)
+
+    ran = command(stored, "audit", "--json", "--from", 30, "--to", HEAD)
+
+    assert found(ran) == {"node": [[30, 34]]}
+    assert ran.json()["looked_at"]["asked the node"] == HEAD - 30 + 1
+
+
+def test_what_is_not_final_is_not_compared_and_the_report_says_so(stored: Settings, command: Command) -> None:
+    follow_ended_at(stored, 5)
+    change(stored, "UPDATE blocks SET size = size + 1 WHERE number >= 35", HEAD - 34)
+    settings = replace(stored, confirmations=6)
+
+    some = command(settings, "audit", "--from", 30, "--to", HEAD, "--no-balances")
+    none = command(settings, "audit", "--from", 35, "--to", HEAD, "--no-balances")
+    unasked = command(settings, "audit", "--from", 35, "--to", HEAD, "--no-balances", "--sample", 0)
+
+    assert (some.code, none.code) == (0, 0)
+    assert "5 asked the node" in some.out
+    assert "NOT COMPARED" not in some.out + unasked.out
+    assert "NOT COMPARED with a node: none of the stored blocks (6 not final)" in none.out
+
+
+def test_what_a_rollback_will_take_is_not_compared(stored: Settings, command: Command) -> None:
+    follow_ended_at(stored, 5)
+    change(
+        stored, f"INSERT INTO rollbacks (chain_id, from_number, generation) VALUES ({stored.chain_id}, {HEAD - 2}, 5)"
+    )
+
+    looked = command(stored, "audit", "--json", "--sample", HEAD + 1).json()["looked_at"]
+
+    assert (looked["asked the node"], looked["not final"]) == (HEAD - 2, 3)
+
+
+def test_a_sample_that_the_node_knows_nothing_of_is_named(stored: Settings, node: Devchain, command: Command) -> None:
+    node.faults(head=20)
+    try:
+        ran = command(stored, "audit", "--from", 30, "--to", 34, "--no-balances")
+    finally:
+        node.faults(reset=True)
+
+    assert "none of the stored blocks (5 asked the node, which has no such block)" in ran.out
+
+
 def test_a_second_node_that_differs_is_named(stored: Settings, command: Command) -> None:
     with Devchain.simulated(profile="mixed", blocks=HEAD, seed=5) as other:
         ran = command(stored, "audit", "--json", "--sample", 5, "--second-node", other.url)

@@ -135,6 +135,7 @@ def test_a_job_whose_blocks_are_all_resolved_is_done(deployment: Settings, datab
 
     status = jobs.job_status(database, 43114, job)
     assert (status.stored, status.dead, status.remaining, status.lease_owner) == (90, 0, 0, None)
+    assert status.message == "ended with 90 stored, 0 dead of 90"
 
 
 def test_what_is_stored_already_is_not_published(deployment: Settings, database: Connection) -> None:

@@ -19,6 +19,7 @@ from indexer.storage.partitions import ensure_partitions
 from tests.support.command_line import Command
 from tests.support.rows import insert_blocks
 from tests.support.stack import unique
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -201,6 +202,27 @@ def test_db_forget_offsets(command: Command, migrated: Settings, database: engin
     assert command(migrated, "db", "forget-offsets", "u", "--yes").code == 2
     row = database.execute("SELECT topic_id, epoch, next_offset FROM consumer_progress").fetchone()
     assert row == ("", 8, 0)
+
+
+def test_offsets_are_not_forgotten_while_their_owner_lives(
+    command: Command, migrated: Settings, database: engine.Connection
+) -> None:
+    database.execute(
+        "INSERT INTO consumer_progress (consumer_group, topic, partition, topic_id, epoch, next_offset)"
+        " VALUES ('g', 't', 0, 'old', 7, 99), ('g', 'u', 0, 'old', 7, 99)"
+    )
+    with engine.connect(replace(migrated, slot="3"), "persister", autocommit=True) as persister:
+        persister.execute(
+            "UPDATE consumer_progress SET backend_pid = a.pid, backend_start = a.backend_start FROM pg_stat_activity a"
+            " WHERE a.pid = pg_backend_pid() AND topic = 't'"
+        )
+        refused = command(migrated, "db", "forget-offsets", "t", "--yes")
+        assert command(migrated, "db", "forget-offsets", "u", "--yes").code == 0
+
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.endswith("indexer-persister-3 stores t: stop the persisters first\n")
+    assert database.execute("SELECT next_offset FROM consumer_progress WHERE topic = 't'").fetchone() == (99,)
+    wait_for(lambda: command(migrated, "db", "forget-offsets", "t", "--yes").code == 0, 10, "the session has ended")
 
 
 def test_sqlalchemy_gets_connections_from_the_same_place(migrated: Settings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -103,6 +104,37 @@ def test_every_endpoint_that_failed_is_named() -> None:
 def test_an_answer_that_is_none_is_a_node_that_does_not_answer(answer: web.Response, reason: str) -> None:
     with FakeNode(scripted=[answer]) as one:
         assert f"(127.0.0.1: {reason})" in refusal(one.url)
+
+
+@pytest.mark.parametrize(
+    ("confirmations", "chain_id", "tag", "final"),
+    [(-1, 1337, 900, 900), (10, 1337, 900, 990), (2000, 1337, 900, 0), (-1, 1337, None, 936), (-1, 43114, 900, 1000)],
+    ids=["the tag", "confirmations", "more than there are", "no tag", "accepted is final"],
+)
+def test_what_is_final_is_what_the_services_take_for_final(
+    confirmations: int, chain_id: int, tag: int | None, final: int
+) -> None:
+    with FakeNode(head=1000, finalized=tag) as one:
+        asked = replace(settings(one.url, chain_id=chain_id), confirmations=confirmations)
+
+        assert node.final_to(asked, one.url, 1000) == final
+
+
+@pytest.mark.parametrize(
+    ("answer", "final"),
+    [(web.Response(text='{"jsonrpc":"2.0","id":1,"result":null}'), 0), (web.Response(status=400), 936)],
+    ids=["a young chain", "refused"],
+)
+def test_a_tag_without_a_block_is_told_from_a_tag_that_is_refused(answer: web.Response, final: int) -> None:
+    with FakeNode(scripted=[answer]) as one:
+        assert node.final_to(settings(one.url), one.url, 1000) == final
+
+
+def test_a_node_that_goes_away_has_nothing_final() -> None:
+    url = nobody_listens()
+
+    with pytest.raises(OutageError, match="the node stopped answering"):
+        node.final_to(settings(url), url, 1000)
 
 
 def test_a_hash_is_the_nodes_or_none() -> None:
