@@ -40,9 +40,24 @@ class TestKafka:
         until(lambda: all(self._leaders(topic) == partitions for topic in topics), "the topics have leaders")
 
     def produce(self, topic: str, partition: int, *values: bytes, headers: Headers = (), key: bytes = b"k") -> None:
-        for value in values:
-            self._producer.produce(topic, value, key, partition=partition, headers=list(headers))
-        assert self._producer.flush(60) == 0
+        """Produce all of it, in order; a partition that was just made may refuse its first record."""
+
+        def refused(*some: bytes) -> list[object]:
+            errors: list[object] = []
+            for value in some:
+                self._producer.produce(
+                    topic,
+                    value,
+                    key,
+                    partition=partition,
+                    headers=list(headers),
+                    on_delivery=lambda error, _: errors.append(error) if error is not None else None,
+                )
+            assert self._producer.flush(60) == 0
+            return errors
+
+        until(lambda: not refused(*values[:1]), "the first record is taken")
+        assert refused(*values[1:]) == []
 
     def produce_in_transaction(self, topic: str, partition: int, *values: bytes, abort: bool = False) -> None:
         producer = Producer({"bootstrap.servers": self.servers, "transactional.id": f"{topic}-arrange"})
