@@ -58,7 +58,7 @@ def compare(positions: Iterable[Position], logs: Mapping[tuple[str, int], Log], 
 
 
 def unread(positions: Iterable[Position], logs: Mapping[tuple[str, int], Log]) -> int:
-    """Return how many offsets of the logs are still before the consumers; more than a few with nobody there to read."""
+    """Return how many offsets of the logs the consumers have not come to yet."""
     at = ((logs.get((each.topic, each.partition)), each.next_offset) for each in positions)
     return sum(max(log.end - max(offset, log.start), 0) for log, offset in at if log is not None)
 

@@ -46,17 +46,16 @@ def answering(settings: Settings) -> tuple[str, int]:
 
 
 def final_to(settings: Settings, url: str, head: int) -> int:
-    """Return up to where blocks are final, as the services take it (indexer/rpc/heights.py); raises OutageError."""
-    rules = RpcSettings()
-    if settings.confirmations >= 0:
-        return max(0, head - settings.confirmations)
-    if settings.chain_id in rules.accepted_is_final:
-        return head
+    """Return up to where blocks are final, as the services take it (indexer/rpc/settings.py); raises OutageError."""
+    rules = RpcSettings(confirmations=None if settings.confirmations < 0 else settings.confirmations)
+    unasked = rules.final_unasked(settings.chain_id, head)
+    if unasked is not None:
+        return unasked
     try:
         block = _call(url, "eth_getBlockByNumber", "finalized", False)
         return 0 if block is None else int(block["number"], 16)
     except (HTTPError, ValueError, TypeError, KeyError):  # it does not know the tag
-        return max(0, head - rules.fallback_confirmations)
+        return rules.final_without_tag(head)
     except (OSError, HTTPException) as error:
         raise OutageError(f"the node stopped answering ({_host(url)}: {_reason(error)})", code="NODE_DOWN") from None
 

@@ -81,15 +81,12 @@ class Heights:
             self._endpoint.stats.head = number
 
     def _asks_tag(self) -> bool:
-        if self._settings.confirmations is not None:
-            return False
-        return self._knows_tag and self.chain_id not in self._settings.accepted_is_final
+        return self._knows_tag and self._settings.final_unasked(self.chain_id, 0) is None
 
     def _take_finalized(self, head: int, answer: Answer) -> None:
-        if self._settings.confirmations is not None:
-            final = max(0, head - self._settings.confirmations)
-        elif self.chain_id in self._settings.accepted_is_final:
-            final = head
+        unasked = self._settings.final_unasked(self.chain_id, head)
+        if unasked is not None:
+            final = unasked
         elif isinstance(answer, dict) and isinstance(number := quantity(answer.get("number")), int):
             final = number
         elif answer is None and self._knows_tag:
@@ -97,7 +94,7 @@ class Heights:
         else:
             if isinstance(answer, Failure) and answer.kind in (Kind.PARAMS, Kind.SERVER, Kind.METHOD):
                 self._knows_tag = False
-            final = max(0, head - self._settings.fallback_confirmations)
+            final = self._settings.final_without_tag(head)
         self.finalized = final if self.finalized is None else max(self.finalized, final)
 
 

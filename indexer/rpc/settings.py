@@ -50,6 +50,16 @@ class RpcSettings:
     gc_threshold: int | None = 50_000
     """New containers until the garbage collector looks at them, in such a process; None: leave it."""
 
+    def final_unasked(self, chain_id: int | None, head: int) -> int | None:
+        """Return up to where blocks are final; None where the node's tag `finalized` says it."""
+        if self.confirmations is not None:
+            return max(0, head - self.confirmations)
+        return head if chain_id in self.accepted_is_final else None
+
+    def final_without_tag(self, head: int) -> int:
+        """Return up to where blocks are final where the node does not know the tag."""
+        return max(0, head - self.fallback_confirmations)
+
     def __post_init__(self) -> None:
         if min(self.batch_size, self.start_concurrency, self.max_concurrency) < 1:
             raise ValueError("batch_size, start_concurrency and max_concurrency are at least 1")

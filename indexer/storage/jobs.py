@@ -59,6 +59,10 @@ class Lease:
     followed: bool = False  # the chain's head is being followed, and is not to be delayed
     under_way: int = 0  # blocks that are recorded and neither stored nor dead
 
+    @property
+    def resolved(self) -> int:
+        return self.published - self.under_way
+
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:

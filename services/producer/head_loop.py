@@ -17,7 +17,7 @@ from indexer.rpc.heights import HeadView
 from indexer.rpc.settings import RpcSettings
 from indexer.settings import Settings
 from indexer.storage import engine
-from indexer.topics import DECODED, RETRY, WORK, Topics
+from indexer.topics import DECODED, PERSISTER_GROUP, RETRY, WORK, Topics
 from services.producer.follower import Follower, Pulse
 from services.producer.lag import LagReader
 from services.producer.messages import KafkaMessages
@@ -26,7 +26,6 @@ from services.producer.records import PostgresRecords
 
 log = logging.getLogger(__name__)
 
-_PERSISTER = "persister"
 _MOST_PAUSE_SECONDS = 5.0
 _LONG_PAUSE_SECONDS = 1.0  # what went wrong so often is no mishap
 _TOLD_PAUSE_SECONDS = 1.0  # between looks while a WebSocket tells new heads
@@ -134,12 +133,12 @@ class HeadLoop:
 
     def _records(self) -> PostgresRecords:
         settings, lag = self._settings, LagReader(self._settings)
-        groups = {"decoder": (*WORK, *RETRY), _PERSISTER: (DECODED,)}
+        groups = {"decoder": (*WORK, *RETRY), PERSISTER_GROUP: (DECODED,)}
         return PostgresRecords(
             engine.reconnect(settings, "follower", self._ending.is_set, autocommit=True),
             chain_id=settings.chain_id,
             owner=self._owner,
-            group=settings.topic_prefix + _PERSISTER,
+            group=settings.topic_prefix + PERSISTER_GROUP,
             topic=self._topics.name(DECODED),
             partitions=self._partitions,
             lagging=lambda: lag.lagging(groups, self._partitions),

@@ -23,7 +23,7 @@ from indexer.limits import usable
 from indexer.settings import Settings
 from indexer.storage import jobs
 from indexer.storage.jobs import Connection, Lease
-from indexer.topics import DECODED, RETRY, WORK, partition_of
+from indexer.topics import DECODED, PERSISTER_GROUP, RETRY, WORK, partition_of
 from services.producer.lag import LagReader
 from services.producer.publisher import Publisher
 from services.producer.room import SMALL, chosen
@@ -46,8 +46,6 @@ class Held:
     allowance: Allowance = field(default_factory=Allowance)
     overdue_at: float = 0.0
     untold_at: float = 0.0
-    under_way: int = 0
-    stored: int = 0
     warned: bool = False
 
     @property
@@ -118,7 +116,6 @@ class ProducerLoop:
             log.info("job %d: taken, %s", job_id, lease.state)
             needed = lease.state != "cancelling"
             held = self._held[job_id] = Held(lease, jobs.job_blocks(self._connection, job_id) if needed else Ranges(()))
-            held.under_way, held.stored = lease.under_way, lease.published - lease.under_way
             again = jobs.unpublished(self._connection, job_id)
             self._publish(held, [stripe for stripe in again if stripe.wanted])
             jobs.mark_published(self._connection, job_id, [s.number for s in again if not s.wanted])
@@ -142,9 +139,8 @@ class ProducerLoop:
             log.info("job %d: lease lost", held.lease.id)
             del self._held[held.lease.id]
             return False
+        self._stored += max(lease.resolved - held.lease.resolved, 0)
         held.lease = lease
-        self._stored += max(lease.published - lease.under_way - held.stored, 0)
-        held.under_way, held.stored = lease.under_way, lease.published - lease.under_way
         self._measured.note(self._clock(), self._stored)
         self._publish_again_what_is_lost(held)
         if lease.state == "running" and not lease.exhausted:
@@ -160,7 +156,7 @@ class ProducerLoop:
         held.warn_of_rate()
         most = stripes_now(lease.window_blocks, lease.under_way, self._parked_now(), self._partitions, lease.batch_size)
         if lease.followed:
-            most = min(most, self._measured.room(sum(each.under_way for each in self._held.values())))
+            most = min(most, self._measured.room(sum(each.lease.under_way for each in self._held.values())))
         most = held.allowance.take(lease.rate, self._clock(), most * 64) // 64
         if most == 0:
             return False
@@ -205,7 +201,7 @@ class ProducerLoop:
         lost = jobs.overdue(self._connection, job_id, self._settings.republish_seconds)
         if not lost:
             return
-        behind = self._lag.lagging({"decoder": (*WORK, *RETRY), "persister": (DECODED,)}, self._partitions)
+        behind = self._lag.lagging({"decoder": (*WORK, *RETRY), PERSISTER_GROUP: (DECODED,)}, self._partitions)
         if behind is None:
             return
         lost = [s for s in lost if partition_of(s.number * 64, self._partitions) not in behind]
