@@ -40,6 +40,8 @@ def apply(partitions: int | None, dry_run: bool, as_json: bool) -> None:
     if not dry_run:
         _register_schemas()
     done = admin.diff(declared) if dry_run else admin.apply(declared)
+    if done and not dry_run:
+        admin.await_leaders(declared)
     _show(done, as_json, f"{len(declared.names)} topics are as declared")
     if dry_run and any(_kind(each) == "refused" for each in done):
         raise click.exceptions.Exit(1)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports without saying so
     AdminClient,
     AlterConfigOpType,
@@ -17,6 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
     ConfigResource,
     NewPartitions,
     NewTopic,
+    OffsetSpec,
     ResourceType,
 )
 
@@ -39,12 +40,21 @@ from indexer.topics import Topics
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 10.0
+_LEADERS_SECONDS = 60.0  # every new partition's log takes a broker some milliseconds
 _UNREACHABLE = (
     KafkaError._TRANSPORT,
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError._TIMED_OUT,
     KafkaError._TIMED_OUT_QUEUE,
     KafkaError._RESOLVE,
+)
+_NOT_LED = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
 )
 
 
@@ -121,6 +131,14 @@ class KafkaAdmin:
             self._until("the changes of topics", lambda: not self.diff(topics))
         return todo
 
+    def await_leaders(self, topics: Topics) -> None:
+        """Wait until every partition is led.
+
+        A broker names the leaders of a new topic some hundred milliseconds before these take records; a producer that
+        is earlier is refused, and tries again ever more slowly. Raises OutageError KAFKA_SLOW.
+        """
+        self._until("the creation of topics", lambda: self._led(topics.names), _LEADERS_SECONDS)
+
     def check(self, topics: Topics, *roles: str) -> CheckedTopics:
         """Return ids and the common number of partitions of the topics that a service uses (all by default).
 
@@ -142,7 +160,7 @@ class KafkaAdmin:
         self.brokers()
         gone = sorted(self._described(names))
         if gone:
-            self._each("deleting", self._client.delete_topics, gone, ignore=KafkaError.UNKNOWN_TOPIC_OR_PART)
+            self._each("deleting", self._client.delete_topics, gone, ignore=(KafkaError.UNKNOWN_TOPIC_OR_PART,))
             self._until("the deletion of topics", lambda: not self._described(gone))
         return gone
 
@@ -154,7 +172,7 @@ class KafkaAdmin:
             for each in todo
         ]
         # Another `apply` at the same moment may be first; what it made is as declared.
-        self._each("creating topics", self._client.create_topics, new, ignore=KafkaError.TOPIC_ALREADY_EXISTS)
+        self._each("creating topics", self._client.create_topics, new, ignore=(KafkaError.TOPIC_ALREADY_EXISTS,))
         names = [each.topic.name for each in todo]
         self._until("the creation of topics", lambda: self._have_leaders(names))
 
@@ -184,13 +202,20 @@ class KafkaAdmin:
             each.leader is not None for topic in found.values() for each in topic.partitions
         )
 
+    def _led(self, names: list[str]) -> bool:
+        found = self._described(names).items()
+        partitions = [TopicPartition(name, each.id) for name, topic in found for each in topic.partitions]
+        asked = dict.fromkeys(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # it has no types
+        ends = self._each("asking for ends", self._client.list_offsets, asked, _NOT_LED)
+        return len(ends) == len(partitions)
+
     def _described(self, names: Iterable[str]) -> dict[str, Any]:
         wanted = TopicCollection(list(names))
         return self._each(
             "describing topics",
             self._client.describe_topics,
             wanted,
-            ignore=KafkaError.UNKNOWN_TOPIC_OR_PART,
+            ignore=(KafkaError.UNKNOWN_TOPIC_OR_PART,),
         )
 
     def _each(
@@ -198,25 +223,26 @@ class KafkaAdmin:
         what: str,
         call: Callable[..., Mapping[Any, Future[Any]]],
         argument: Any,
-        ignore: int | None = None,
+        ignore: Collection[int] = (),
     ) -> dict[Any, Any]:
-        """Return the answer for each item of an admin call, leaving out those that failed with `ignore`."""
+        """Return the answer for each item of an admin call, leaving out those that failed with one of `ignore`."""
         answers = {}
         for key, future in call(argument, request_timeout=self._wait).items():
             try:
                 answers[key] = future.result(self._wait + 5)
             except KafkaException as error:
-                if error.args[0].code() != ignore:
+                if error.args[0].code() not in ignore:
                     raise self._translated(f"{what}: {_name(key)}", error) from error
             except TimeoutError as error:
                 raise self._unreachable() from error
         return answers
 
-    def _until(self, what: str, done: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + self._wait
+    def _until(self, what: str, done: Callable[[], bool], seconds: float | None = None) -> None:
+        seconds = self._wait if seconds is None else seconds
+        deadline = time.monotonic() + seconds
         while not done():
             if time.monotonic() > deadline:
-                raise OutageError(f"Kafka has not finished {what} after {self._wait:g} s", code="KAFKA_SLOW")
+                raise OutageError(f"Kafka has not finished {what} after {seconds:g} s", code="KAFKA_SLOW")
             time.sleep(0.05)
 
     def _translated(self, what: str, error: KafkaException) -> IndexerError:

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 _HINT_SECONDS = 2.0  # how often the parked records are counted
 _OVERDUE_SECONDS = 5.0  # how often lost items are looked for
 _UNTOLD_SECONDS = 1.0  # how often it is looked for what a fork took back
+_NOTE_SECONDS = 0.1  # how often a producer that is busy notes what has arrived
 _IDLE_SECONDS = 0.1
 
 
@@ -77,7 +78,7 @@ class ProducerLoop:
         self._owner, self._partitions, self._clock = owner, partitions, clock
         self._held: dict[int, Held] = {}
         self._parked, self._parked_at = 0, 0.0
-        self._look_for_jobs_at = 0.0
+        self._look_for_jobs_at = self._note_at = 0.0
         self._counted: dict[int, int] = {}  # the ranges of jobs that wait: they never change, and take time to count
         self._measured, self._stored = Measured(), 0
 
@@ -87,7 +88,8 @@ class ProducerLoop:
         published = False
         for held in list(self._held.values()):
             published |= self._serve(held)
-        self._note_confirmed()
+        if not published or self._clock() >= self._note_at:
+            self._note_confirmed()
         return 0.0 if published else _IDLE_SECONDS
 
     def close(self) -> None:
@@ -185,6 +187,7 @@ class ProducerLoop:
             hook("producer.between-publish-and-record")
 
     def _note_confirmed(self) -> None:
+        self._note_at = self._clock() + _NOTE_SECONDS
         for job_id, stripes in self._publisher.confirmed().items():
             jobs.mark_published(self._connection, job_id, stripes)
 

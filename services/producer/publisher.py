@@ -15,12 +15,13 @@ from indexer.kafka import config
 from indexer.records import BlockWorkItem, Reason
 from indexer.settings import Settings
 from indexer.storage.jobs import Lease
-from indexer.topics import partition_of
+from indexer.topics import partition_of_stripe
 from services.producer.refusals import asked, final
 
 log = logging.getLogger(__name__)
 
 _WHAT = "work items"
+Delivered = Callable[[KafkaError | None, Message | None], None]
 
 
 class Publisher:
@@ -43,22 +44,14 @@ class Publisher:
 
     def publish(self, lease: Lease, stripes: Sequence[Stripe]) -> None:
         """Hand the items of these stripes over; returns before they are confirmed."""
-        topic = self._topics[lease.priority]
+        topic, reason = self._topics[lease.priority], Reason(lease.reason)
+        items = BlockWorkItem(self._chain_id, 0, lease.generation, job_id=lease.id, reason=reason)
         for stripe in stripes:
             unit = (lease.id, stripe.number)
             if unit not in self._waiting:
                 self._failed.discard(unit)  # all of it goes again
             self._waiting[unit] = self._waiting.get(unit, 0) + stripe.blocks
-            partition = partition_of(stripe.number * 64, self._partitions)
-            for number in stripe.heights():
-                item = BlockWorkItem(
-                    chain_id=self._chain_id,
-                    number=number,
-                    generation=lease.generation,
-                    job_id=lease.id,
-                    reason=Reason(lease.reason),
-                )
-                self._produce(topic, partition, unit, item)
+            self._produce(topic, unit, items, stripe)
         self.poll()
 
     def confirmed(self) -> dict[int, list[int]]:
@@ -94,11 +87,16 @@ class Publisher:
     def close(self) -> None:
         asked(_WHAT, self._producer.flush, 10)
 
-    def _produce(self, topic: str, partition: int, unit: tuple[int, int], item: BlockWorkItem) -> None:
-        def delivered(error: KafkaError | None, _: Message) -> None:
+    def _produce(self, topic: str, unit: tuple[int, int], items: BlockWorkItem, stripe: Stripe) -> None:
+        def delivered(error: KafkaError | None, _: Message | None) -> None:
             self._note(unit, error)
 
-        key, value = codec.block_key(item.chain_id, item.number), codec.encode_work_item(item)
+        partition = partition_of_stripe(stripe.number, self._partitions)
+        heights = list(stripe.heights())
+        for number, value in zip(heights, codec.encode_work_items(items, heights), strict=True):
+            self._hand_over(topic, partition, codec.block_key(items.chain_id, number), value, delivered)
+
+    def _hand_over(self, topic: str, partition: int, key: bytes, value: bytes, delivered: Delivered) -> None:
         while True:
             try:
                 self._producer.produce(topic, value, key, partition, on_delivery=delivered)
@@ -106,7 +104,7 @@ class Publisher:
             except BufferError:
                 asked(_WHAT, self._producer.poll, 0.1)
             except KafkaException as error:
-                self._note(unit, error.args[0])
+                delivered(error.args[0], None)
                 return
 
     def _note(self, unit: tuple[int, int], error: KafkaError | None) -> None:

@@ -64,6 +64,22 @@ def test_apply_makes_every_topic_and_then_nothing_differs(admin: KafkaAdmin, top
     assert admin.apply(topics) == []
 
 
+def test_a_topic_whose_leaders_were_awaited_takes_the_first_record_at_once(
+    admin: KafkaAdmin, topics: Topics, kafka: str
+) -> None:
+    declared = load_topics(topics.prefix, partitions=24)
+    admin.apply(declared)
+
+    admin.await_leaders(declared)
+
+    refused: list[object] = []
+    producer = Producer({"bootstrap.servers": kafka, "retries": 0})
+    for partition in range(24):
+        producer.produce(declared.decoded, b"", partition=partition, on_delivery=lambda e, _: refused.append(e))
+    assert producer.flush(10) == 0
+    assert refused == [None] * 24
+
+
 def test_a_changed_setting_is_set_back(admin: KafkaAdmin, topics: Topics, kafka: str) -> None:
     admin.apply(topics)
     alter(admin, kafka, topics.decoded, "retention.ms", "1000")

@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from indexer import codec
 from indexer.jobs.ranges import Ranges
+from indexer.kafka.admin import KafkaAdmin
 from indexer.records import BlockWorkItem, Reason
 from indexer.settings import Settings
 from indexer.storage import engine, following, jobs
@@ -460,6 +461,7 @@ def test_protocol_13_a_cancelled_job_publishes_again_what_is_missing_in_its_wind
 
 @pytest.mark.bar
 def test_ten_thousand_items_are_published_within_a_second(deployment: Settings, database: Connection) -> None:
+    KafkaAdmin(deployment).await_leaders(load_topics(deployment.topic_prefix))  # as `topics apply` does
     with producer(deployment) as loop:
         loop.step()  # connected, the brokers known
         job = queue(database, 1, 10_000, window_blocks=20_000)

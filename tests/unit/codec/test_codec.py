@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,6 +46,13 @@ def test_every_block_comes_back_as_it_was(block: DecodedBlock) -> None:
 @given(some.work_items)
 def test_every_work_item_comes_back_as_it_was(item: BlockWorkItem) -> None:
     assert codec.decode_work_item(codec.encode_work_item(item)) == item
+
+
+@given(some.work_items, st.lists(st.integers(0, 2**63 - 1), max_size=5))
+def test_work_items_of_many_blocks_are_what_each_would_be(item: BlockWorkItem, numbers: list[int]) -> None:
+    each = [codec.encode_work_item(replace(item, number=number)) for number in numbers]
+
+    assert list(codec.encode_work_items(item, numbers)) == each
 
 
 @given(some.rollbacks)
