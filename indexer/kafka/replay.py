@@ -44,6 +44,7 @@ class ReplayTransactions:
             service="replay",
         )
         self._source = TopicPartition(load_topics(settings.topic_prefix).dlq, 0)
+        self._sink.assigned([self._source])  # ends what hangs in the position, which could not be read for ever
         self._heir = Heir(transactional)
 
     def write(self, handled: Sequence[Handled[Sequence[Output]]], offsets: Offsets) -> None:

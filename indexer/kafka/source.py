@@ -378,7 +378,7 @@ class KafkaSource:
         try:
             starts: dict[TopicPartition, int | None] = dict(self._heard().assigned(sources))
             return starts | self._committed(sources - set(starts), _TAKE_OVER_WAIT_SECONDS)
-        except (OutageError, TransientError) as error:
+        except (OutageError, TransientError, Rewind) as error:
             log.warning("taking %d partitions over: %s; trying again", len(sources), error)
         except Exception as error:
             self._failure = self._failure or error

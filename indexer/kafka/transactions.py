@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 _CALL_SECONDS = 2.0  # of one try; the same call resumes
 _OPEN_SECONDS = 5.0
 _MOST_REPLACED = 3
+_MOST_LOST = 8  # transactions that are kept in mind: their partitions may be another's for good
 _REPLACED_WITHIN = 60.0
 _PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # our own doing, while aborting
 
@@ -61,6 +62,10 @@ class _Write:
     to: frozenset[TopicPartition]
     offsets: Sequence[KafkaPartition]
     metadata: bytes
+
+    @property
+    def sources(self) -> set[TopicPartition]:
+        return {source for source, _ in self.inputs}
 
 
 class KafkaTransactionSink:
@@ -84,7 +89,8 @@ class KafkaTransactionSink:
         self._producer: Any = None  # None: the last one was given up, and its transaction with it
         self._open_transaction = False
         self._under_way: list[_Write] = []  # the last one that was committed, and the one that is being written
-        self._lost: list[_Write] = []  # were under way when their producer was given up
+        self._lost: list[_Write] = []  # were under way when their producer was given up; not known to count or not
+        self._rewind_due = False  # a new producer took over, and who writes has not been told
         self._offsets_ended = False  # what a predecessor left hanging in the group's offsets
         self.aborted = 0
         self.replaced = 0
@@ -94,12 +100,16 @@ class KafkaTransactionSink:
         """Every partition starts at the group's offset, which is to be readable. Raises OutageError."""
         if self._producer is None:
             self._replace()
+            self._rewind_due = True  # what is held for other partitions may have been committed
         if not self._offsets_ended and sources:
             self._end_offsets([KafkaPartition(*source, 0) for source in sources], self._group_metadata())
             self._offsets_ended = True
         return {}
 
     def revoked(self, sources: Iterable[TopicPartition]) -> None:
+        """Nothing is kept for a partition."""
+
+    def lost(self, sources: Iterable[TopicPartition]) -> None:
         """Nothing is kept for a partition."""
 
     def write(
@@ -112,15 +122,18 @@ class KafkaTransactionSink:
         """
         if self._producer is None:
             self._replace()
+            self._rewind_due = True
+        if self._rewind_due:
+            self._rewind_due = False
             raise Rewind("a new producer took over from one in an unknown state")
         if not offsets:
             return handled  # Kafka's offsets are the ones that we go by
         metadata = self._group_metadata()  # before anything is produced: it belongs to the partitions we own now
         faults.hook(f"{self._service}.before-transaction")
         write = self._described(handled, offsets, metadata)
-        if self._lost:
+        if decided := [lost for lost in self._lost if lost.sources & write.sources]:
             self._end_records(write)
-            self._lost = []
+            self._lost = [lost for lost in self._lost if lost not in decided]
         self._under_way = [*self._under_way[-1:], write]
         try:
             self._commit(handled, write)
@@ -238,7 +251,7 @@ class KafkaTransactionSink:
         log.warning("giving the producer up: %s", error)
         self._producer.purge()  # not polled any more: a dead producer raises from poll too
         self._producer, self._open_transaction = None, False
-        self._lost, self._under_way = self._under_way or self._lost, []
+        self._lost, self._under_way = [*self._lost, *self._under_way][-_MOST_LOST:], []
 
     def _replace(self) -> None:
         self._open(_OPEN_SECONDS)
@@ -258,7 +271,10 @@ class KafkaTransactionSink:
         self._abort_another(lambda deadline: self._send_offsets(deadline, offsets, metadata))
 
     def _end_records(self, write: _Write) -> None:
-        """End lost transactions in the partitions of their records when this write has their inputs again."""
+        """End lost transactions in the partitions of their records when this write has their inputs again.
+
+        It tells of those that have a source in common with it, whose inputs come in order: theirs first, or none.
+        """
         void = [lost for lost in self._lost if lost.inputs & write.inputs]
         counts = [lost for lost in self._lost if lost not in void]
         partitions = {to for lost in void for to in lost.to} - {to for lost in counts for to in lost.to}

@@ -256,6 +256,31 @@ def test_a_lost_transaction_whose_inputs_do_not_come_again_was_committed_and_its
     assert world.broker.calls == ["begin", "produce", "offsets", "flush", "commit"]
 
 
+@pytest.mark.parametrize(
+    "between",
+    [
+        pytest.param(([], {SOURCE: 7}), id="positions alone"),
+        pytest.param(([Handled(TopicPartition("in", 3), 2, (Output("out", 3, b"key", b"value"),))], {}), id="others"),
+    ],
+)
+def test_a_write_that_says_nothing_of_a_lost_transaction_leaves_it_in_mind(
+    world: World, between: tuple[list[Handled[Sequence[Output]]], dict[TopicPartition, int]]
+) -> None:
+    handled, offsets = between
+    world.broker.answer("commit", UNKNOWN)
+    with pytest.raises(Rewind):
+        world.write()
+
+    world.broker.calls.clear()
+
+    world.sink.write(handled, offsets or {TopicPartition("in", 3): 3})
+
+    assert "abort" not in world.broker.calls
+    world.write()
+    assert world.broker.calls.count("abort") == 1
+    assert world.broker.producers[-1].produced[-2][0:4] == ("out", b"", b"", 1)
+
+
 def test_offsets_that_a_group_refuses_have_ended_what_hung_all_the_same(world: World) -> None:
     world.broker.answer("offsets", UNKNOWN, MUST_ABORT)
 
@@ -457,5 +482,7 @@ def test_a_lost_producer_is_replaced_before_partitions_are_taken_over(world: Wor
     world.sink.assigned([SOURCE])
 
     assert world.broker.calls == ["init", "begin", "offsets", "flush", "abort"]
+    with pytest.raises(Rewind):
+        world.write()  # of a partition that stayed: it may have been committed
     world.write()
     assert world.broker.calls[-1] == "commit"
