@@ -178,6 +178,9 @@ class MemorySink:
     def revoked(self, sources: Collection[TopicPartition]) -> None:
         self.owned -= set(sources)
 
+    def lost(self, sources: Collection[TopicPartition]) -> None:
+        self.owned -= set(sources)
+
     def write(self, handled: Sequence[Handled[bytes]], offsets: Offsets) -> Sequence[Handled[bytes]]:
         results = [each.result for each in handled]
         self.attempts.append((results, dict(offsets)))

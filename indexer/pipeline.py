@@ -112,6 +112,9 @@ class Sink(Protocol[Result]):
     def revoked(self, sources: Collection[TopicPartition]) -> None:
         """Give the partitions up in order; what was ready has been written."""
 
+    def lost(self, sources: Collection[TopicPartition]) -> None:
+        """Forget the partitions: they may be another's already."""
+
     def write(self, handled: Sequence[Handled[Result]], offsets: Offsets) -> Sequence[Handled[Result]]:
         """Store all results and the offsets, or nothing. Raises Rewind, OwnershipLost or an IndexerError.
 
@@ -242,6 +245,7 @@ class Pipeline(Generic[Result]):
     def lost(self, sources: Collection[TopicPartition]) -> None:
         """Drop everything: somebody else may own the partitions already."""
         self._drop(sources)
+        self._sink.lost(sources)
 
     # the steps
 

@@ -82,6 +82,7 @@ class OffsetsSink(Generic[Result]):
         self._committed, self._now, self._fault = committed, now, fault
         self._connection: Connection | None = None
         self._uncertain: Offsets | None = None  # the ends of a write whose fate is unknown
+        self._doubted: Sequence[Handled[Result]] = ()  # what that write was to store, dead letters among it
         self.refused_writes = 0  # compare-and-sets that did not find what we remembered
 
     def assigned(self, sources: Collection[TopicPartition]) -> Offsets:
@@ -110,11 +111,18 @@ class OffsetsSink(Generic[Result]):
         finally:
             self._progress.forget(sources)
 
+    def lost(self, sources: Collection[TopicPartition]) -> None:
+        """Forget them: to look at what another moves would end in joining the group anew, again and again."""
+        self._no_longer_uncertain(sources)
+        self._progress.forget(sources)
+
     def write(self, handled: Sequence[Handled[Result]], offsets: Offsets) -> Sequence[Handled[Result]]:
         """Store all results and the offsets, or nothing; return what is stored, dead letters among it."""
         if not offsets:
             self._uncertain = {**self._progress.offsets(), **(self._uncertain or {})}
         written = self._settle()
+        doubted = {(each.source, each.offset): each for each in self._doubted if written}
+        handled = [doubted.get((each.source, each.offset), each) for each in handled]
         todo = [each for each in handled if each.offset >= written.get(each.source, 0)]
         busy = {each.source for each in todo}
         ends = {
@@ -123,6 +131,8 @@ class OffsetsSink(Generic[Result]):
             if s in busy or end != self._progress.owned_from(s) or self._progress.marker(s, end) is not None
         }
         if not ends:
+            if written:
+                self._committed(handled, offsets)
             return handled
         lap = self._work.stopwatch()
         self._writer.prepare(todo)
@@ -137,9 +147,10 @@ class OffsetsSink(Generic[Result]):
             except _BadRowError as bad:
                 todo = self._without_bad_rows(todo, bad.error)
         self._fault("persister.between-commit-and-offset")
-        self._committed(todo, offsets)
         stored = {(each.source, each.offset): each for each in todo}
-        return [stored.get((each.source, each.offset), each) for each in handled]
+        handled = [stored.get((each.source, each.offset), each) for each in handled]
+        self._committed(handled, offsets)
+        return handled
 
     def close(self) -> None:
         self._drop_connection()
@@ -161,7 +172,7 @@ class OffsetsSink(Generic[Result]):
                 raise TransientError("the compare-and-set found nothing, a look finds our start", code="CAS_AGAIN")
             self._writer.write(connection, handled)
             self._fault("persister.between-copy-and-commit")
-            self._uncertain = ends
+            self._uncertain, self._doubted = ends, handled
             lap = self._work.stopwatch()
             connection.commit()
             lap("commit")
@@ -170,7 +181,7 @@ class OffsetsSink(Generic[Result]):
         except BaseException:
             self._roll_back()
             raise
-        self._uncertain = None
+        self._uncertain, self._doubted = None, ()
         self._progress.moved(ends)
 
     def _answer(self, error: psycopg.Error, ends: Offsets) -> None:

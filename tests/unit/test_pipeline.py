@@ -489,6 +489,7 @@ def test_lost_partitions_are_dropped_without_a_write() -> None:
     world.step(5, seconds=100)
 
     assert world.sink.stored == [b"a"]
+    assert world.sink.owned == {P1}
 
 
 def test_a_rewind_told_inside_a_revoke_is_obeyed_after_it() -> None:

@@ -10,13 +10,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from indexer.errors import FatalError, OutageError, TransientError
+from indexer.errors import FatalError, OutageError, PoisonError, TransientError
 from indexer.pipeline import OwnershipLost
 from indexer.settings import Settings
 from indexer.storage.engine import Connection
 from indexer.storage.leaves import BLOCK_TABLES
+from indexer.topics import partition_of
 from services.persister.progress import end_blockers
-from tests.integration.persister.harness import GROUP, TOPIC, Persister, heights, rows, source, state
+from tests.integration.persister.harness import GROUP, PARTITIONS, TOPIC, Persister, heights, rows, source, state
 from tests.support.blocks import BlockMaker
 
 pytestmark = pytest.mark.integration
@@ -295,6 +296,47 @@ def test_rule_4_a_database_that_is_restored_while_nothing_comes_makes_us_leave(
 
     with pytest.raises(OwnershipLost):
         one.sink.write([], {})
+
+
+def test_who_lost_a_partition_does_not_look_at_it_any_more(persister: Make) -> None:
+    one, two = persister().own(0, 1), persister()
+    one.sink.lost({source(0), source(1)})
+    two.own(0)
+    with pytest.raises(OutageError):  # its back-end was ended
+        one.own(1)
+    one.own(1)
+
+    one.sink.write([], {})  # or it would join the group anew, and again after every silence
+    one.write(make(next(n for n in range(0, 1024, 64) if partition_of(n, PARTITIONS) == 1)))
+    with pytest.raises(OwnershipLost):
+        one.write(make(next(n for n in range(0, 1024, 64) if partition_of(n, PARTITIONS) == 0)))
+
+
+def test_letters_of_a_write_that_was_looked_up_after_an_outage_are_told_of(
+    persister: Make, look: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = persister()
+    one.connections.spoil = spoiled_commit(came_through=True)
+    one.own()
+    bad = make(2)
+    bad.logs.log_index = [0, 0, 1, 2]  # twice the same key
+    bad.undecoded_logs = []
+    batch = one.handle(make(1), bad)
+    real = one.connections.open
+
+    def away() -> Connection:
+        raise OutageError("away")
+
+    monkeypatch.setattr(one.connections, "open", away)
+    with pytest.raises(OutageError):
+        one.write_again(batch)
+    monkeypatch.setattr(one.connections, "open", real)
+
+    stored = one.write_again(batch)
+
+    assert heights(look) == [1]
+    assert [isinstance(each.result.value, PoisonError) for each in stored] == [False, True]
+    assert one.committed == {each.source: each.offset + 1 for each in batch}
 
 
 def test_a_restored_database_without_our_partition_costs_no_letters(persister: Make, look: psycopg.Connection) -> None:
