@@ -429,18 +429,24 @@ def under_way(connection: Connection, job_id: int) -> int:
 
 
 def finish_job(connection: Connection, lease: Lease, owner: str, state: str, message: str) -> bool:
-    """End a job (done, cancelled) if the lease is still ours."""
-    return (
-        connection.execute(
-            """
-            UPDATE processing_jobs SET state = %s, message = %s, finished_at = clock_timestamp(),
-                   lease_owner = NULL, lease_until = NULL
-            WHERE id = %s AND lease_owner = %s AND lease_epoch = %s AND state = %s
-            """,
-            (state, message, lease.id, owner, lease.lease_epoch, lease.state),
-        ).rowcount
-        > 0
-    )
+    """End a job (done, cancelled) if the lease is still ours and all of it is stored or dead.
+
+    A rollback that is not committed yet holds the job's row (PROTOCOL 7): then, too, it is False for now.
+    """
+    with connection.transaction():
+        held = connection.execute(
+            "SELECT 1 FROM processing_jobs WHERE id = %s AND lease_owner = %s AND lease_epoch = %s AND state = %s"
+            " FOR UPDATE SKIP LOCKED",
+            (lease.id, owner, lease.lease_epoch, lease.state),
+        )
+        return held.fetchone() is not None and connection.execute(_FINISH, (state, message, lease.id)).rowcount > 0
+
+
+_FINISH = """
+    UPDATE processing_jobs j SET state = %s, message = %s, finished_at = clock_timestamp(), lease_owner = NULL,
+           lease_until = NULL
+    WHERE j.id = %s AND NOT EXISTS (SELECT FROM job_coverage c WHERE c.job_id = j.id AND (stored | dead) <> wanted)
+"""
 
 
 def mean_sizes(connection: Connection, chain_id: int, bounds: Sequence[tuple[int, int]]) -> list[float | None]:

@@ -93,6 +93,13 @@ OLDER_ROWS = """
 
 FORGET_OUTCOME = "DELETE FROM block_processing WHERE chain_id = %(chain_id)s AND block_number = ANY(%(numbers)s)"
 
+# Before bits are cleared: a job ends before, and is opened again, or after, and sees what it lacks.
+HOLD_JOBS = """
+    SELECT FROM processing_jobs
+    WHERE id IN (SELECT job_id FROM job_coverage WHERE chain_id = %(chain_id)s AND stripe = ANY(%(stripes)s::bigint[]))
+    ORDER BY id FOR KEY SHARE
+"""
+
 UNCOVER = """
     WITH x AS (
         SELECT stripe, mask::bit(64) AS mask FROM unnest(%(stripes)s::bigint[], %(masks)s::bigint[]) AS a (stripe, mask)

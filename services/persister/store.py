@@ -214,7 +214,9 @@ class BlockWriter:
         if emptied:
             connection.execute(sql.FORGET_OUTCOME, self._at(emptied))
             bits = bits_of((number, 0) for number in emptied)
-            connection.execute(sql.UNCOVER, named | {"stripes": bits.stripes, "masks": bits.masks})
+            touched = named | {"stripes": bits.stripes, "masks": bits.masks}
+            connection.execute(sql.HOLD_JOBS, touched)
+            connection.execute(sql.UNCOVER, touched)
         connection.execute(
             sql.NOTE_GENERATION,
             named | {"group": self._to.group, "topic": handled.source.topic, "partition": partition},

@@ -174,9 +174,12 @@ def job_status(s: Session, chain_id: int, job_id: int) -> Status:
 
 def finish_job(s: Session, lease: Lease, owner: str, state: str, message: str) -> bool:
     def finish(s: Session, p: Any) -> int:
+        s.lock("job_ends", lease.id)
         s.lock("processing_jobs", lease.id)
         row = s.get("processing_jobs", lease.id)
         if row is None or (row["owner"], row["epoch"], row["state"]) != (owner, lease.lease_epoch, lease.state):
+            return 0
+        if under_way(s, lease.id):
             return 0
         s.change("processing_jobs", lease.id, state=state, owner=None, until=None)
         return 1

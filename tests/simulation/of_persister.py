@@ -230,6 +230,14 @@ def _forget_outcome(s: Session, p: Any) -> int:
     return len(p["numbers"])
 
 
+def _hold_jobs(s: Session, p: Any) -> int:
+    """FOR KEY SHARE keeps out who ends the job, and nobody who renews its lease."""
+    held = sorted({job for (job, stripe), _ in s.items("job_coverage") if stripe in p["stripes"]})
+    for job in held:
+        s.lock("job_ends", job)
+    return len(held)
+
+
 def _uncover(s: Session, p: Any) -> int:
     if not s.db.rules("7 bits"):
         return 0
@@ -338,6 +346,7 @@ STATEMENTS: dict[str, Statement] = {
     sql.LOWER_CANONICAL: _lower_canonical,
     sql.OLDER_ROWS: _older_rows,
     sql.FORGET_OUTCOME: _forget_outcome,
+    sql.HOLD_JOBS: _hold_jobs,
     sql.UNCOVER: _uncover,
     sql.NOTE_GENERATION: _note_generation,
     dlq_indexer._KNOWN: _known,

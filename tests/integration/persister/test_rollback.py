@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from indexer.records import Rollback
+from indexer.storage import jobs
 from indexer.topics import partition_of
 from tests.integration.persister.harness import PARTITIONS, Persister, bits, heights, rows, state
 from tests.support.blocks import CHAIN, BlockMaker
@@ -55,6 +56,49 @@ def test_rule_7_dead_bits_of_every_job_go_too(
 
     assert (bits(look, repairing, "dead"), bits(look, other)) == (set(), set())
     assert rows(look, "SELECT DISTINCT published_at FROM job_coverage") == [(None,)]
+
+
+def test_rule_7_a_job_does_not_end_while_a_rollback_of_its_blocks_is_not_committed(
+    persister: Make, look: psycopg.Connection, job: Callable[..., int]
+) -> None:
+    number = MINE[2]
+    wanting = job(number // 64, wanted=1 << number % 64)
+    jobs.take_leases(look, CHAIN, "owner", 30, 1)
+    tried: list[tuple[int, bool]] = []
+
+    def finish() -> None:
+        lease = jobs.renew_lease(look, wanting, "owner", None, 30)
+        assert lease is not None
+        tried.append((lease.under_way, jobs.finish_job(look, lease, "owner", "done", "")))
+
+    one = persister().own()
+    one.write(make(number))
+    one.faults["persister.between-copy-and-commit"] = finish
+    one.write(Rollback(CHAIN, number, 5))
+    finish()
+    one.faults.clear()
+    one.write(make(number, fork=1, generation=5))
+    finish()
+
+    assert tried == [(0, False), (1, False), (0, True)]
+    assert rows(look, "SELECT state FROM processing_jobs") == [("done",)]
+
+
+def test_rule_7_a_job_does_not_end_on_a_count_that_a_rollback_made_old(
+    persister: Make, look: psycopg.Connection, job: Callable[..., int]
+) -> None:
+    number = MINE[2]
+    wanting = job(number // 64, wanted=1 << number % 64)
+    jobs.take_leases(look, CHAIN, "owner", 30, 1)
+    one = persister().own()
+    one.write(make(number))
+    lease = jobs.renew_lease(look, wanting, "owner", None, 30)
+    assert lease is not None
+    assert lease.under_way == 0
+
+    one.write(Rollback(CHAIN, number, 5))
+
+    assert not jobs.finish_job(look, lease, "owner", "done", "")
 
 
 def test_rule_7_repeats_are_harmless(persister: Make, look: psycopg.Connection) -> None:
