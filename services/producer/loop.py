@@ -118,8 +118,9 @@ class ProducerLoop:
             log.info("job %d: taken, %s", job_id, lease.state)
             needed = lease.state != "cancelling"
             held = self._held[job_id] = Held(lease, jobs.job_blocks(self._connection, job_id) if needed else Ranges(()))
+            known = self._publisher.under_way(job_id)  # the job was ours before an outage outlasted its lease
             again = jobs.unpublished(self._connection, job_id)
-            self._publish(held, [stripe for stripe in again if stripe.wanted])
+            self._publish(held, [s for s in again if s.wanted and s.number not in known])
             jobs.mark_published(self._connection, job_id, [s.number for s in again if not s.wanted])
 
     def _fitting(self) -> list[int]:
@@ -190,6 +191,7 @@ class ProducerLoop:
         self._note_at = self._clock() + _NOTE_SECONDS
         for job_id, stripes in self._publisher.confirmed().items():
             jobs.mark_published(self._connection, job_id, stripes)
+            self._publisher.noted(job_id, stripes)
 
     def _publish_again_what_is_lost(self, held: Held) -> None:
         job_id, now = held.lease.id, self._clock()
