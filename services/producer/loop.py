@@ -16,6 +16,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import psycopg
+
 from indexer.faults import hook
 from indexer.jobs.ranges import Ranges, Stripe
 from indexer.jobs.strategies import strategy
@@ -93,11 +95,14 @@ class ProducerLoop:
         return 0.0 if published else _IDLE_SECONDS
 
     def close(self) -> None:
-        """Wait for what is on its way, note it, and give the leases back."""
+        """Wait for what is on its way, note it, and give the leases back; a database that is away is not waited for."""
         self._publisher.close()
-        self._note_confirmed()
-        for held in self._held.values():
-            jobs.release_lease(self._connection, held.lease.id, self._owner, held.lease.lease_epoch)
+        try:
+            self._note_confirmed()
+            for held in self._held.values():
+                jobs.release_lease(self._connection, held.lease.id, self._owner, held.lease.lease_epoch)
+        except psycopg.OperationalError as error:  # whoever takes the jobs over publishes again what is not noted
+            log.warning("database: %s; ending without it, leases run out by themselves", type(error).__name__)
         self._held.clear()
 
     def reconnect(self, connection: Connection) -> None:

@@ -105,6 +105,28 @@ def test_what_arrived_while_the_database_was_away_is_noted_and_not_published_aga
     assert len(world.client.records) == STRIPE.blocks
 
 
+def test_the_end_gives_the_lease_back(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.client.answers = [None] * 4
+
+    world.loop.close()
+
+    assert world.jobs.published == [STRIPE.number]
+    assert world.jobs.free
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("arrived", [False, True], ids=["a lease", "a lease and a confirmation"])
+def test_the_end_does_without_a_database_that_is_away_and_says_so_once(
+    world: World, arrived: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.client.answers = [None] * 4 if arrived else []
+    world.jobs.away = True
+
+    world.loop.close()
+
+    assert caplog.messages == ["database: OperationalError; ending without it, leases run out by themselves"]
+
+
 def test_what_is_still_under_way_when_a_lease_is_taken_again_is_not_published_twice(world: World) -> None:
     world.jobs.free = True
 
