@@ -72,12 +72,13 @@ def encode_header(header: Header) -> bytes:
 def hashed_extra(told: dict[str, str]) -> dict[str, str]:
     """Return those of a header's own fields that its hash covers, each in one spelling, and what Arbitrum tells.
 
-    A fixed point: of what it returned the same comes again. Raises PoisonError for what cannot be hashed.
+    A fixed point: of what it returned the same comes again. What has a column of its own is never told here, and so
+    left out. Raises PoisonError for what cannot be hashed.
     """
     if not told:
         return {}
     seal = _SEAL if "auraSeal" in told else ()
-    names = (name for name in (*seal, *_optional_fields(told)) if name.lstrip("#") in told)
+    names = (name for name in (*seal, *_optional_fields(told)) if "_" not in name and name.lstrip("#") in told)
     spelt = {name.lstrip("#"): _spelt(told, name) for name in names}
     return spelt | {name: told[name] for name in _OF_PARENT if name in told}
 

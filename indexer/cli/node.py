@@ -11,10 +11,23 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 
 from indexer.errors import OutageError, UserError
+from indexer.rpc.answers import Kind, error_of
 from indexer.rpc.settings import RpcSettings
 from indexer.settings import Settings
 
 _SECONDS = 5.0
+_BAD_REQUEST = 400
+# An error about the block that was asked for, where indexer/rpc/heights.py goes without the tag too: nodes name it in
+# words of their own. The others say that the node is too busy.
+_OF_THE_TAG = (Kind.PARAMS, Kind.SERVER, Kind.METHOD, Kind.MISSING, Kind.NOT_YET)
+
+
+class _Refusal(ValueError):  # noqa: N818  # an answer, if not the one that was asked for
+    """The node answered with a JSON-RPC error."""
+
+    def __init__(self, kind: Kind) -> None:
+        super().__init__(kind)
+        self.kind = kind
 
 
 def head(settings: Settings) -> int:
@@ -54,9 +67,9 @@ def final_to(settings: Settings, url: str, head: int) -> int:
     try:
         block = _call(url, "eth_getBlockByNumber", "finalized", False)
         return 0 if block is None else int(block["number"], 16)
-    except (HTTPError, ValueError, TypeError, KeyError):  # it does not know the tag
-        return rules.final_without_tag(head)
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError, TypeError, KeyError) as error:
+        if _refuses_the_tag(error):
+            return rules.final_without_tag(head)
         raise OutageError(f"the node stopped answering ({_host(url)}: {_reason(error)})", code="NODE_DOWN") from None
 
 
@@ -69,6 +82,13 @@ def hash_at(url: str, number: int) -> bytes | None:
         raise OutageError(f"the node stopped answering ({_host(url)}: {_reason(error)})", code="NODE_DOWN") from None
 
 
+def _refuses_the_tag(error: Exception) -> bool:
+    """Tell a node that knows no `finalized` from one that is busy, away, or answers nonsense."""
+    if isinstance(error, HTTPError):
+        return error.code == _BAD_REQUEST  # it took the other methods from us
+    return isinstance(error, _Refusal) and error.kind in _OF_THE_TAG
+
+
 def _call(url: str, method: str, *params: object) -> Any:
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
     address, authorization = _without_password(url)
@@ -77,6 +97,8 @@ def _call(url: str, method: str, *params: object) -> Any:
         request.add_unredirected_header("Authorization", authorization)  # for this node, and no other
     with urllib.request.urlopen(request, timeout=_SECONDS) as response:  # noqa: S310
         answer: dict[str, Any] = json.load(response)
+    if isinstance(answer, dict) and (failure := error_of(answer)) is not None:
+        raise _Refusal(failure.kind)
     return answer["result"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -55,7 +56,7 @@ class Supervisor:
 
     logs: Path
     environ: Mapping[str, str]
-    metrics_port: int = 0  # of the first child; each has the next one. 0: what `environ` says
+    metrics_port: int = 0  # of the first child; each has the next that is free. 0: what `environ` says
     module: str = "services.{}.main"  # what is run for a service
     clock: Callable[[], float] = time.monotonic
     niceness: Mapping[str, int] = field(default_factory=lambda: _NICENESS)
@@ -68,8 +69,7 @@ class Supervisor:
 
     def add(self, service: str, slot: int) -> Child:
         self.logs.mkdir(parents=True, exist_ok=True)
-        port = self.metrics_port + len(self.children) if self.metrics_port else 0
-        child = Child(service, slot, self.logs / f"{service}-{slot}.log", port)
+        child = Child(service, slot, self.logs / f"{service}-{slot}.log", self._free_port())
         self.children.append(child)
         self._launch(child)
         return child
@@ -107,6 +107,13 @@ class Supervisor:
         for service in dict.fromkeys(child.service for child in self.children):
             self._end([child for child in self.children if child.service == service])
         self.children.clear()
+
+    def _free_port(self) -> int:
+        """Return the lowest port that no child has: one that was removed left its own to the next."""
+        if not self.metrics_port:
+            return 0
+        taken = {child.metrics_port for child in self.children}
+        return next(port for port in itertools.count(self.metrics_port) if port not in taken)
 
     def _launch(self, child: Child) -> None:
         environ = {

@@ -82,7 +82,7 @@ class HeadLoop:
         return self._failure is not None
 
     def stop(self) -> None:
-        """End the thread; raises what ended it before."""
+        """End the thread; raises what ended it before, but not that a database was away at the end."""
         self._ending.set()
         self._wake.set()
         self._thread.join(20)
@@ -93,6 +93,11 @@ class HeadLoop:
         try:
             if self._settings.rpc_urls:
                 self._follow()
+        except (psycopg.OperationalError, OutageError) as error:
+            if not self._ending.is_set():
+                self._failure = error
+                return
+            log.warning("database: %s; ending without it, a lease runs out by itself", type(error).__name__)
         except BaseException as error:
             self._failure = error
 

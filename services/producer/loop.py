@@ -16,6 +16,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import psycopg
+
 from indexer.faults import hook
 from indexer.jobs.ranges import Ranges, Stripe
 from indexer.jobs.strategies import strategy
@@ -93,11 +95,14 @@ class ProducerLoop:
         return 0.0 if published else _IDLE_SECONDS
 
     def close(self) -> None:
-        """Wait for what is on its way, note it, and give the leases back."""
+        """Wait for what is on its way, note it, and give the leases back; a database that is away is not waited for."""
         self._publisher.close()
-        self._note_confirmed()
-        for held in self._held.values():
-            jobs.release_lease(self._connection, held.lease.id, self._owner, held.lease.lease_epoch)
+        try:
+            self._note_confirmed()
+            for held in self._held.values():
+                jobs.release_lease(self._connection, held.lease.id, self._owner, held.lease.lease_epoch)
+        except psycopg.OperationalError as error:  # whoever takes the jobs over publishes again what is not noted
+            log.warning("database: %s; ending without it, leases run out by themselves", type(error).__name__)
         self._held.clear()
 
     def reconnect(self, connection: Connection) -> None:
@@ -118,8 +123,9 @@ class ProducerLoop:
             log.info("job %d: taken, %s", job_id, lease.state)
             needed = lease.state != "cancelling"
             held = self._held[job_id] = Held(lease, jobs.job_blocks(self._connection, job_id) if needed else Ranges(()))
+            known = self._publisher.under_way(job_id)  # the job was ours before an outage outlasted its lease
             again = jobs.unpublished(self._connection, job_id)
-            self._publish(held, [stripe for stripe in again if stripe.wanted])
+            self._publish(held, [s for s in again if s.wanted and s.number not in known])
             jobs.mark_published(self._connection, job_id, [s.number for s in again if not s.wanted])
 
     def _fitting(self) -> list[int]:
@@ -190,6 +196,7 @@ class ProducerLoop:
         self._note_at = self._clock() + _NOTE_SECONDS
         for job_id, stripes in self._publisher.confirmed().items():
             jobs.mark_published(self._connection, job_id, stripes)
+            self._publisher.noted(job_id, stripes)
 
     def _publish_again_what_is_lost(self, held: Held) -> None:
         job_id, now = held.lease.id, self._clock()

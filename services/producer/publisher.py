@@ -38,7 +38,7 @@ class Publisher:
         self._producer = make({**config.producer(settings), "linger.ms": 5})
         self._topics, self._partitions, self._chain_id = topics, partitions, settings.chain_id
         self._waiting: dict[tuple[int, int], int] = {}  # (job, stripe) -> records not confirmed yet
-        self._confirmed: dict[int, list[int]] = {}
+        self._confirmed: dict[int, set[int]] = {}
         self._failed: set[tuple[int, int]] = set()
         self._final: FatalError | None = None
 
@@ -55,10 +55,15 @@ class Publisher:
         self.poll()
 
     def confirmed(self) -> dict[int, list[int]]:
-        """Return, per job, the stripes confirmed since the last call; those that failed are left for republishing."""
+        """Return, per job, the stripes confirmed and not noted yet; those that failed are left for republishing."""
         self.poll()
-        confirmed, self._confirmed = self._confirmed, {}
-        return confirmed
+        return {job_id: sorted(stripes) for job_id, stripes in self._confirmed.items()}
+
+    def noted(self, job_id: int, stripes: Sequence[int]) -> None:
+        """Forget that these were confirmed: the table says it now."""
+        self._confirmed[job_id].difference_update(stripes)
+        if not self._confirmed[job_id]:
+            del self._confirmed[job_id]
 
     def poll(self) -> None:
         """Take the brokers' answers; raises FatalError where no second try can help."""
@@ -116,4 +121,4 @@ class Publisher:
         if self._waiting[unit] == 0:
             del self._waiting[unit]
             if unit not in self._failed:
-                self._confirmed.setdefault(unit[0], []).append(unit[1])
+                self._confirmed.setdefault(unit[0], set()).add(unit[1])

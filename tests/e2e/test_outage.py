@@ -14,7 +14,7 @@ import pytest
 from devchain.client import Devchain
 from indexer import stack
 from indexer.settings import Settings
-from indexer.storage import engine, migrate
+from indexer.storage import engine, following, migrate
 from indexer.storage.digest import wrong_balances
 from tests.support.bars import at_most
 from tests.support.deployment import CHAIN_ID, own_topics
@@ -127,3 +127,29 @@ def the_database_is_away(world: World, seconds: float) -> None:
         world.running.database = engine.connect(world.running.settings, "test", autocommit=True)
 
     world.resumes(back)
+
+
+def test_a_producer_that_is_asked_to_end_while_the_database_is_away_ends_in_order(
+    servers: stack.RunningStack, node: Devchain, tmp_path: Path
+) -> None:
+    fresh = Settings(chain_id=CHAIN_ID, database_url=servers.database_url, topic_prefix="ending.")
+    migrate.migrate(fresh)
+    with own_topics(fresh, servers.bootstrap_servers) as settings, services(settings, node, tmp_path) as running:
+        (producer,) = watched(running, {"producer": 1})
+        following.start(running.database, CHAIN_ID, BLOCKS, None)
+        running.queue([(1, BLOCKS)], rate=RATE)
+        running.until(lambda: both_held(running), 60, "both have a lease")
+
+        servers.kill_postgres()
+        running.until(lambda: "DATABASE_DOWN" in (producer.problems() or ()), 40, "the producer says so")
+        assert producer.child.process is not None
+        producer.child.process.terminate()
+
+        assert producer.child.process.wait(30) == 0, running.log(producer.child)
+        assert "Traceback" not in running.log(producer.child)
+        assert running.log(producer.child).count("ending without it") == 2, "the loop and the head"
+
+
+def both_held(running: Services) -> bool:
+    rows = running.database.execute("SELECT lease_owner IS NOT NULL FROM processing_jobs").fetchall()
+    return rows == [(True,), (True,)]

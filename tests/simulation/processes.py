@@ -375,8 +375,12 @@ class _Publisher:
             self._confirmed.setdefault(lease.id, []).append(stripe.number)
 
     def confirmed(self) -> dict[int, list[int]]:
-        found, self._confirmed = self._confirmed, {}
-        return found
+        return {job_id: list(stripes) for job_id, stripes in self._confirmed.items()}
+
+    def noted(self, job_id: int, stripes: Sequence[int]) -> None:
+        left = [stripe for stripe in self._confirmed.pop(job_id) if stripe not in stripes]
+        if left:
+            self._confirmed[job_id] = left
 
     def failed(self, job_id: int) -> bool:
         return False

@@ -81,6 +81,10 @@ ALTERED: dict[str, tuple[Callable[[Columns], object], str]] = {
     "an empty access list": (in_extra(3, lambda e: e.update(accessList=[])), "transactions.extra"),
     "an unknown field of a receipt": (lambda c: set_(c[1].receipt_extra, 0, '{"memo":1}'), "receipt_extra"),
     "an unknown field of a header": (lambda c: c[0].extra.update(memo="0x1"), "blocks.extra"),
+    "a column's name among a header's own fields": (
+        lambda c: c[0].extra.update(base_fee_per_gas="0x05"),
+        "blocks.extra",
+    ),
     "a field of another kind of header": (lambda c: c[0].extra.update(auraStep="0x1"), "blocks.extra"),
     "a receiver of no bytes": (lambda c: set_(c[1].to_address, 1, b""), "to_address"),
     "a topic after a missing one": (lambda c: set_(c[2].topic2, 0, c[2].topic0[0]), "logs.topic2"),

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 import rlp as reference
+from hypothesis import given
+from hypothesis import strategies as st
 
 from indexer.chain.errors import VerificationError
-from indexer.chain.header import encode_header, header_hash
+from indexer.chain.header import EXTRA_FIELDS, encode_header, hashed_extra, header_hash
 from indexer.chain.keccak import keccak256
 from indexer.chain.parse import parse_block
 from indexer.chain.rules import ChainRules, Family, rules_for
@@ -79,6 +81,16 @@ def test_extra_fields_that_are_no_hex_are_malformed(extra: dict[str, str]) -> No
         header_hash(replace(HEADER, **SEAL, extra=extra))
 
     assert refused.value.code == "MALFORMED_BLOCK"
+
+
+@given(st.dictionaries(st.sampled_from(EXTRA_FIELDS), st.sampled_from(["0x0000", "0x05", "0xAB"])))
+def test_what_is_kept_of_a_headers_own_fields_is_kept_again_and_never_a_column(told: dict[str, str]) -> None:
+    columns = {"base_fee_per_gas": "0x05", "excess_blob_gas": "0x05"}
+
+    kept = hashed_extra(told | columns)
+
+    assert hashed_extra(kept) == kept
+    assert not columns.keys() & kept.keys()
 
 
 def test_system_transactions_of_hyperevm_are_in_neither_root() -> None:

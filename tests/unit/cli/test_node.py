@@ -120,14 +120,44 @@ def test_what_is_final_is_what_the_services_take_for_final(
         assert node.final_to(asked, one.url, 1000) == final
 
 
+def error(code: int, message: str) -> web.Response:
+    return web.json_response({"jsonrpc": "2.0", "id": 1, "error": {"code": code, "message": message}})
+
+
 @pytest.mark.parametrize(
     ("answer", "final"),
-    [(web.Response(text='{"jsonrpc":"2.0","id":1,"result":null}'), 0), (web.Response(status=400), 936)],
-    ids=["a young chain", "refused"],
+    [
+        (web.Response(text='{"jsonrpc":"2.0","id":1,"result":null}'), 0),
+        (web.Response(status=400), 936),
+        (error(-32602, "invalid argument 0"), 936),
+        (error(-39001, "Unknown block"), 936),
+        (error(-32000, "finalized block not found"), 936),
+        (error(-32000, "no such tag"), 936),
+    ],
+    ids=["a young chain", "refused", "invalid", "unknown", "not found", "in words of its own"],
 )
 def test_a_tag_without_a_block_is_told_from_a_tag_that_is_refused(answer: web.Response, final: int) -> None:
     with FakeNode(scripted=[answer]) as one:
         assert node.final_to(settings(one.url), one.url, 1000) == final
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (web.Response(status=429), "HTTP 429"),
+        (web.Response(status=503), "HTTP 503"),
+        (web.Response(status=401), "HTTP 401"),
+        (error(-32005, "daily request limit reached"), "no JSON-RPC answer"),
+        (error(-32000, "too many requests"), "no JSON-RPC answer"),
+        (web.Response(text='{"result": '), "no JSON-RPC answer"),
+        (web.Response(text='{"jsonrpc":"2.0","id":1,"result":{}}'), "no JSON-RPC answer"),
+    ],
+)
+def test_a_node_that_is_busy_or_away_may_well_know_the_tag(answer: web.Response, reason: str) -> None:
+    with FakeNode(scripted=[answer]) as one, pytest.raises(OutageError) as refused:
+        node.final_to(settings(one.url), one.url, 1000)
+
+    assert str(refused.value) == f"the node stopped answering (127.0.0.1: {reason})"
 
 
 def test_a_node_that_goes_away_has_nothing_final() -> None:

@@ -64,6 +64,16 @@ def test_each_child_has_a_port_of_its_own_for_its_metrics(supervisor: Supervisor
         assert str(child.metrics_port) == port
 
 
+def test_a_new_child_takes_the_port_of_one_that_left_and_never_a_living_ones(supervisor: Supervisor) -> None:
+    supervisor.metrics_port = 9400
+    supervisor.start({"sleeper": 3})
+
+    supervisor.remove(supervisor.children[0])
+    added = [supervisor.add("sleeper", slot).metrics_port for slot in (0, 3)]
+
+    assert added == [9400, 9403]
+
+
 def test_each_child_has_a_slot_and_a_log(supervisor: Supervisor) -> None:
     supervisor.start({"sleeper": 2})
 

@@ -2,68 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError
 
 from indexer.checksum import is_sealed
 from indexer.errors import FatalError, OutageError
-from indexer.inflight import Record
 from indexer.jobs.ranges import Stripe
 from indexer.records import BlockWorkItem, Reason, Rollback
 from indexer.settings import Settings
 from indexer.storage.jobs import Lease
 from services.producer.messages import KafkaMessages
 from services.producer.publisher import Publisher
+from tests.unit.producer.kafka_client import Client
 
 SETTINGS = Settings(chain_id=43114, kafka_bootstrap_servers="nowhere:1")
 LEASE = Lease(7, 1, "running", "normal", "earliest", "backfill", 100, 1_000, None, None, False, 1)
 STRIPE = Stripe(3, 0b1111)
 DEAD = KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "sequence", True)
 TIMED_OUT = KafkaError(KafkaError._MSG_TIMED_OUT)
-
-
-@dataclass
-class Client:
-    """A producer whose brokers answer what the test says, in the order of the records."""
-
-    answers: list[KafkaError | None] = field(default_factory=list)
-    refusals: list[KafkaError] = field(default_factory=list)  # of produce
-    raises: KafkaError | None = None  # from poll and flush
-    unanswered: list[Callable[[KafkaError | None, Any], None]] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-
-    def __call__(self, config: dict[str, Any]) -> Client:
-        return self
-
-    def produce(
-        self,
-        topic: str,
-        value: bytes,
-        key: bytes,
-        partition: int,
-        headers: Sequence[tuple[str, bytes | None]] = (),
-        *,
-        on_delivery: Callable[[KafkaError | None, Any], None],
-    ) -> None:
-        if self.refusals:
-            raise KafkaException(self.refusals.pop())
-        self.records.append(Record(topic, partition, -1, key, value, tuple(headers)))
-        self.unanswered.append(on_delivery)
-
-    def poll(self, _: float) -> int:
-        if self.raises is not None:
-            raise KafkaException(self.raises)
-        while self.answers and self.unanswered:
-            self.unanswered.pop(0)(self.answers.pop(0), None)
-        return 0
-
-    def flush(self, seconds: float) -> int:
-        self.poll(seconds)
-        return len(self.unanswered)
 
 
 def publisher(client: Client) -> Publisher:
@@ -84,6 +40,20 @@ def test_a_stripe_is_confirmed_when_all_of_it_arrived() -> None:
     client.answers = [None]
     assert one.confirmed() == {7: [3]}
     assert not one.failed(7)
+
+
+def test_a_confirmation_is_forgotten_when_it_is_noted_and_not_when_it_is_told() -> None:
+    client = Client()
+    one = publisher(client)
+    one.publish(LEASE, [STRIPE, Stripe(4, 0b1111)])
+    client.answers = [None] * 8
+
+    assert (one.confirmed(), one.confirmed()) == ({7: [3, 4]}, {7: [3, 4]})
+    assert one.under_way(7) == {3, 4}
+    one.noted(7, [3])
+    assert (one.confirmed(), one.under_way(7)) == ({7: [4]}, {4})
+    one.noted(7, [4])
+    assert (one.confirmed(), one.under_way(7)) == ({}, set())
 
 
 def test_a_stripe_of_which_an_item_got_lost_is_not_confirmed_by_the_others_although_it_was_asked_for_meanwhile() -> (
