@@ -60,7 +60,9 @@ class TestKafka:
         assert refused(*values[1:]) == []
 
     def produce_in_transaction(self, topic: str, partition: int, *values: bytes, abort: bool = False) -> None:
-        producer = Producer({"bootstrap.servers": self.servers, "transactional.id": f"{topic}-arrange"})
+        """Produce in a transaction that is over, its marker there: Kafka answers before it has written it."""
+        config = {"bootstrap.servers": self.servers, "transactional.id": f"{topic}-arrange"}
+        producer = Producer(config)
         producer.init_transactions(60)
         producer.begin_transaction()
         for value in values:
@@ -70,6 +72,7 @@ class TestKafka:
             producer.abort_transaction(60)
         else:
             producer.commit_transaction(60)
+        Producer(config).init_transactions(60)  # has to wait for the marker
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         for future in self._admin.delete_records([TopicPartition(topic, partition, before)]).values():
