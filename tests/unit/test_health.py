@@ -176,7 +176,7 @@ class FailingFigure(Collector):
     ids=lambda each: type(each).__name__,
 )
 def test_a_request_that_fails_is_a_line_of_the_log_unless_the_client_hung_up(
-    error: Exception, told: list[str], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    error: Exception, told: list[str], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     figure = FailingFigure()
     server = HealthServer(0, figure, lambda: WELL)
@@ -188,7 +188,7 @@ def test_a_request_that_fails_is_a_line_of_the_log_unless_the_client_hung_up(
     server.server_close()
 
     assert [each.getMessage() for each in caplog.records if each.levelname == "ERROR"] == told
-    assert capfd.readouterr().err == ""
+    assert capsys.readouterr().err == ""
 
 
 def test_a_port_that_is_taken_is_a_users_mistake(served: Served) -> None:
